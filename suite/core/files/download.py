@@ -29,6 +29,7 @@ POINTER = b"version https://git-lfs"
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 """HTTP status codes after which a server may answer when it is asked again."""
 LOGIN = (401, 403)
+ELSEWHERE = "set $PUREBENCH_MODELS (for images $PUREBENCH_DATA) to another folder"
 CUT = (http.client.HTTPException, ConnectionError, TimeoutError)
 
 
@@ -187,8 +188,8 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DownloadError(
-            f"{path}: expected a place that can be written, but {error}; free space or set $PUREBENCH_MODELS to "
-            "another folder, and run the command again: it continues."
+            f"{path}: expected a place that can be written, but {error}; free space or {ELSEWHERE}, and run the "
+            "command again: it continues."
         ) from error
 
 
@@ -249,7 +250,7 @@ def _check_space(part: PartialFile) -> None:
     if part.total is not None and shutil.disk_usage(part.place.parent).free < part.total - part.size:
         raise DownloadError(
             f"{part.place}: expected {part.total - part.size:,} bytes of free space, but there are fewer; free some, "
-            "or set $PUREBENCH_MODELS to another folder."
+            f"or {ELSEWHERE}."
         )
 
 
