@@ -168,9 +168,9 @@ def _failure(networks: Networks, network: Network, calls: _Calls, defense: nn.Mo
         for given, gradients in calls.given:
             args, kwargs = pytree.tree_unflatten(given.leaves, given.structure)
             with inside(defense), torch.set_grad_enabled(gradients):
-                networks.call(network, calls.module, args, kwargs)
+                networks.call(network, calls.module, *args, **kwargs)
     except CompileFailure as error:
-        return str(error).removeprefix(f"{network.name}: ")
+        return error.reason
     return ""
 
 
