@@ -50,7 +50,7 @@ class View:
         counters: Counts the wrong draws of the looks at each image; None where they are not counted.
         start: Points [N,C,H,W] at which the first run of an attack starts; None for the attack's own start.
         cast: The defense's weights in the view's precision; None before the first pass in bf16.
-        compiled: The defense's networks, called compiled where the view's precision is used; None for uncompiled passes.
+        compiled: The defense's networks, called compiled where the precision is used; None for uncompiled passes.
     """
 
     defense: Defense

@@ -162,6 +162,25 @@ def test_calls_that_the_probe_has_not_seen_run_uncompiled(backend, images):
     assert Layout.of(layouts[0], layouts[0]) is None
 
 
+@pytest.mark.parametrize(("steps", "compiled"), [(2, True), (3, False)])
+def test_a_network_whose_calls_differ_in_a_number_is_compiled_for_two_numbers_at_most(backend, images, steps, compiled):
+    class Numbered(Purifier):
+        random = False
+
+        def __init__(self):
+            super().__init__()
+            self.network = Denoiser()
+
+        def forward(self, x):
+            for scale in range(steps):
+                x = self.network(x, x.new_ones(len(x)), x.new_zeros(4), scale=scale)
+            return x
+
+    probed = found(as_defense(Numbered(), Small()), images)
+    assert ("purifier.network" in probed.networks.names) == compiled
+    assert compiled or "differ from call to call" in probed.refused["purifier.network"]
+
+
 class Dropped(Small):
     def forward(self, x):
         return super().forward(nn.functional.dropout(x, 0.1, training=True))
