@@ -201,7 +201,7 @@ def prepare(board: Board, device: str = "cpu") -> Context:
         device: `cpu`, `cuda` or `cuda:0`.
 
     Raises:
-        PurebenchError: something cannot be found or made, or the device has not the board's precision.
+        PurebenchError: something cannot be found or made.
         MissingFiles: files of the images or the classifier are not on this machine, or those of all rows; all missing
             files are listed.
     """
