@@ -51,18 +51,24 @@ def shown_badge(row: str, badges: Mapping[str, RowBadge] | None) -> str:
 
 
 def badge_text(found: RowBadge) -> str:
-    """Return the badge of a row, with the number of versions that were submitted if there are several.
+    """Return the badge of a row, with the numbers of undecided verifications and of several submitted versions.
 
     >>> badge_text(RowBadge(Badge.VERIFIED, versions=3, refuted_versions=1))
     'verified (3 versions submitted, 1 of them refuted)'
+    >>> badge_text(RowBadge(Badge.VERIFIED, undecided=2))
+    'verified (2 verifications undecided)'
     """
     if found.contradictory:
         these = "a verdict does" if found.contradictory == 1 else f"{found.contradictory} verdicts do"
         return f"{badge_text(replace(found, contradictory=0))}; {these} not follow from the evidence"
-    if found.versions == 1:
-        return found.badge.value
-    refuted = f", {found.refuted_versions} of them refuted" if found.refuted_versions else ""
-    return f"{found.badge} ({found.versions} versions submitted{refuted})"
+    told = []
+    if found.undecided:
+        other = "other " if found.badge is Badge.UNDECIDED else ""
+        told.append(f"{found.undecided} {other}verification{'s' if found.undecided > 1 else ''} undecided")
+    if found.versions > 1:
+        refuted = f", {found.refuted_versions} of them refuted" if found.refuted_versions else ""
+        told.append(f"{found.versions} versions submitted{refuted}")
+    return f"{found.badge} ({'; '.join(told)})" if told else found.badge.value
 
 
 def _named(names: Sequence[str]) -> str:

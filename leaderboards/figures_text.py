@@ -73,6 +73,13 @@ def passes_text(passes: float | None) -> str:
     return f"{passes:,.0f}" if passes >= 10 else f"{passes:.3g}"
 
 
+def milliseconds_text(found: float | None) -> str:
+    """Format a time in milliseconds, to three digits below 100: "1.23 ms", "1,230 ms"; "–" where there is none."""
+    if found is None:
+        return "–"
+    return f"{found:,.0f} ms" if found >= 99.95 else f"{found:.3g} ms"
+
+
 def attack_columns(result: DefenseResult, attack: AttackResult) -> dict[str, Any]:
     """Return the figures of one attack as the columns of a table; a value is None where it is not known.
 

@@ -22,6 +22,8 @@ COLUMNS = (
 )
 CLAIMED = "claimed by another protocol, robust"
 """Heading of a further column, if anything is claimed for a row."""
+ALIGNMENT = "rllrrlrll"
+"""Alignment of the columns in LaTeX's letters: right or left."""
 CSV_COLUMNS = (
     *("rank", "defense", "grade", "robust", "robust_low", "robust_high", "clean", "clean_low", "clean_high"),
     *("confidence", "method", "strongest_attack", "images", "errored", "complete"),
@@ -58,7 +60,7 @@ def markdown(rows: Sequence[Row], badges: Mapping[str, RowBadge] | None = None) 
         badges: What is known about the verification of the rows; rows without an entry are unverified.
     """
     head, *body = _table(rows, badges)
-    lines = [head, [*("--:", "---", "---", "--:", "--:", "---", "--:", "---"), "---"][: len(head)]]
+    lines = [head, [{"r": "--:", "l": "---"}[side] for side in ALIGNMENT[: len(head)]]]
     cells = [[one.translate(MARKDOWN) for one in line] for line in body]
     return "".join(f"| {' | '.join(line)} |\n" for line in [*lines, *cells])
 
@@ -75,7 +77,7 @@ def latex(rows: Sequence[Row], caption: str, badges: Mapping[str, RowBadge] | No
         The LaTeX code.
     """
     lines = [[one.translate(LATEX) for one in line] for line in _table(rows, badges)]
-    columns = "rllrrlrll"[: len(lines[0])]
+    columns = ALIGNMENT[: len(lines[0])]
     head, *body = [f"  {' & '.join(line)} \\\\\n" for line in lines]
     return (
         f"\\begin{{table}}\n\\centering\n\\begin{{tabular}}{{{columns}}}\n  \\toprule\n"

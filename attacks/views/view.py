@@ -50,7 +50,7 @@ class View:
         counters: Counts the wrong draws of the looks at each image; None where they are not counted.
         start: Points [N,C,H,W] at which the first run of an attack starts; None for the attack's own start.
         cast: The defense's weights in the view's precision; None before the first pass in bf16.
-        compiled: The defense's networks, which are called compiled in the passes of `look`; None for uncompiled passes.
+        compiled: The defense's networks, called compiled where the precision is used; None for uncompiled passes.
     """
 
     defense: Defense
@@ -129,7 +129,7 @@ class View:
     @contextmanager
     def coarse(self, x: Tensor) -> Iterator[None]:
         """Return a context in which passes over images like x have the view's precision, and compiled networks."""
-        with ExitStack() as stack:
+        with tf32(self.precision == "tf32"), ExitStack() as stack:
             if self.precision == "bf16":
                 self.cast = self.cast or CastWeights(self.defense)
                 stack.enter_context(in_bf16(x.device, self.cast))
@@ -232,7 +232,7 @@ class View:
 
         def part(images: Tensor, *others: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             leaf = images.detach().requires_grad_()
-            with torch.enable_grad():
+            with torch.enable_grad(), tf32(self.precision == "tf32"):  # the backward pass too
                 values, shown = objective(leaf, *others)
                 (gradient,) = torch.autograd.grad(passes_gradient(values).sum(), leaf, allow_unused=True)
             self.backwards += len(images)

@@ -165,7 +165,7 @@ MADE: dict[str, Callable[[], nn.Module]] = {"resnet18": resnet18, "vit": vit, "c
 
 
 def speed_subject(name: str, count: int, *, noise: float, device: torch.device, seed: int) -> Subject:
-    """Return `fashion-resnet`, `resnet18` or `tiny`, behind noise unless it is 0, with correctly classified images.
+    """Return `fashion-resnet` or a model of MADE, behind noise unless it is 0, with correctly classified images.
 
     Models other than `fashion-resnet` have random weights and random images, labelled with the model's predictions.
     """
@@ -205,7 +205,7 @@ def chosen(model: Counted, x: Tensor, y: Tensor, count: int, *, draws: int, leas
             break
     model.reset()
     if have < count:
-        raise PurebenchError(f"--images: expected {count} images that are classified rightly, but there are {have}.")
+        raise PurebenchError(f"--images: expected {count} correctly classified images, but there are only {have}.")
     return torch.cat(kept_x)[:count], torch.cat(kept_y)[:count]
 
 

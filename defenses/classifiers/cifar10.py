@@ -1,4 +1,4 @@
-"""The classifiers of the board cifar10-small: residual networks of small images with a deep stem.
+"""Small classifiers of CIFAR-10: residual networks with a deep stem.
 
 The blocks are those of He et al. 2016 (arXiv:1512.03385); the stem is that of ResNet-C (He et al. 2019,
 arXiv:1812.01187, section 4.2), which halves the image in its last convolution.
@@ -56,7 +56,7 @@ def _convolution(inner: int, outer: int, stride: int) -> list[nn.Module]:
 
 
 def cifar10_resnet(*, weights: str = "cifar10-resnet") -> DeepStemResNet:
-    """Return the undefended classifier of cifar10-small: a ResNet trained on the JPEG copy of CIFAR-10."""
+    """Return the undefended classifier: a ResNet trained on the JPEG copy of CIFAR-10."""
     return load(weights, "deep-stem-resnet", DeepStemResNet)
 
 

@@ -105,10 +105,10 @@ def paper_classifier(
     source="Zhang et al. 2019, arXiv:1901.08573",
 )
 def trades_released(*, name: str, weights: str | None = None) -> PaperClassifier:
-    """Return the classifier that Serez et al. 2025 trained with TRADES for a task, trades-released/TASK (l2 4, ids 2).
+    """Return the TRADES classifier of Serez et al. 2025, trades-released/TASK; trained at l2 radius 4 (ids: 2).
 
     It is the third competitor of their release, and is attacked there without EOT. The name of the published file is
-    not known here, so that of the default is ours.
+    not known, so the default name below was chosen here.
 
     Args:
         name: `gender`, `ids` or `cars`.

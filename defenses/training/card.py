@@ -34,7 +34,7 @@ def card(recipe: Recipe, state: State, figures: dict[str, float], out: Path, bud
         "",
         f"- Recipe: `purebench train {recipe.name} {budget} --seed {state.seed} --device {device}`",
         f"- Source: {recipe.source}",
-        f"- Data: {recipe.licence}, the last {recipe.held_out:,} held out for choosing settings; mirrored"
+        f"- Data: {recipe.trained_on}, the last {recipe.held_out:,} held out for choosing settings; mirrored"
         f"{', shifted' if recipe.shift else ''}{', cropped' if recipe.crop else ''}",
         f"- Architecture: `{json.dumps(recipe.architecture)}`, {parameters:,} parameters, stored as fp16"
         f"{'; trained under autocast to bfloat16' if recipe.precision != 'float32' else ''}",

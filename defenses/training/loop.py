@@ -69,7 +69,7 @@ class Recipe:
         kept: name of the built model inside that module; only this model is stored.
         crop: pixels that images are padded by (reflected) before each is cropped at random, for augmentation.
         precision: precision of the loss, see `Precision`.
-        licence: the images and their licence, for the card.
+        trained_on: the training images and their licence in words, for the card.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Recipe:
     kept: str = ""
     crop: int = 0
     precision: Precision = "float32"
-    licence: str = "Fashion-MNIST training images (MIT licence)"
+    trained_on: str = "Fashion-MNIST training images (MIT licence)"
 
     def __call__(
         self,

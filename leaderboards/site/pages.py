@@ -78,6 +78,12 @@ class DefenseRow:
         """The verification of the row, and the number of versions that were submitted."""
         return shown_badge(self.row.name, self.source.badges)
 
+    @property
+    def remarks(self) -> list[str]:
+        """The remarks of the verdict behind the badge, such as a commit or a cost that the verifier did not find."""
+        verdict = self.source.badges[self.row.name].verdict
+        return [] if verdict is None else verdict.remarks
+
 
 @dataclass(frozen=True)
 class DefensePage:

@@ -112,10 +112,16 @@ def _fetch(one: NeededFile, recorded: RecordedHashes, progress: Progress, *, onl
 def _checked(
     one: NeededFile, found: Path, recorded: RecordedHashes, progress: Progress, *, only_check: bool
 ) -> Fetched:
-    """Check a file that is on this machine: its size and hash as far as they are known, and that it is no web page."""
+    """Check a file that is on this machine, perhaps under another of its names.
+
+    Checked are its size and hash, as far as they are known, and that it is no text. The hash of a conversion is not
+    known.
+    """
     file = one.file
-    if found != Path(file.place) or found.is_dir():
-        return Fetched(one, State.HERE, f"as {found}" if found != Path(file.place) else "not checked")
+    if found.is_dir():
+        return Fetched(one, State.HERE, "a folder, not checked")
+    if found.suffix != Path(file.place).suffix:
+        return Fetched(one, State.HERE, "a conversion, not checked")
     with found.open("rb") as stream:
         instead = instead_of_file(stream.read(BEGINNING))
     size, known = found.stat().st_size, Digest.parse(file.digest)

@@ -13,8 +13,8 @@ from purebench.execution.board_run import JobProgress, run_board
 from purebench.execution.context import Context
 from purebench.records.record import Record
 from purebench.results.grading.convergence import LEVEL, MARGIN
-from purebench.results.grading.growing import unfinished
 from purebench.results.grading.images_needed import least_images
+from purebench.results.grading.unfinished_rows import unfinished
 from purebench.results.merge import merge
 from purebench.results.results import DefenseResult
 
@@ -45,7 +45,7 @@ def run_at_effort(
         retry_errors: whether to run ERRORED jobs again.
         keep_rows: whether `show` and `export` go on to list the complete rows of the board's last run.
         progress: called at the start of each level and after each job.
-        tell: called with one line for each warning, and when the effort is doubled.
+        tell: called with one line for each warning, once for all levels, and when the effort is doubled.
 
     Returns:
         The board that was run, with the attacks that were added; its context; and its records.
@@ -67,6 +67,7 @@ def run_at_effort(
             f"more images (--images {least})"
         )
     levels: list[list[DefenseResult]] = []
+    once = _once(tell)
     while True:
         part = grown(board, len(levels))
         context, records = run_board(
@@ -78,7 +79,7 @@ def run_at_effort(
             retry_errors=retry_errors,
             keep_rows=keep_rows,
             progress=progress,
-            tell=tell if not levels else lambda line: None,
+            tell=once,
         )
         if not auto:
             return part, context, records
@@ -86,3 +87,15 @@ def run_at_effort(
         if not (names := unfinished(board, levels)):
             return part, context, records
         tell(f"effort: the attacks are doubled to {2 ** len(levels)} times the board's, because of {', '.join(names)}")
+
+
+def _once(tell: Callable[[str], None]) -> Callable[[str], None]:
+    """Return a function that passes each line on once, because every level has the warnings of the board."""
+    told: set[str] = set()
+
+    def once(line: str) -> None:
+        if line not in told:
+            told.add(line)
+            tell(line)
+
+    return once

@@ -11,7 +11,7 @@ from typing import Any
 from purebench.boards.board import Board
 from purebench.boards.jobs import AnyJob, picking_keys
 from purebench.core.errors import PurebenchError
-from purebench.core.files.text import duration
+from purebench.core.files.text import counted, duration
 from purebench.data.splits import refuse_dev
 from purebench.execution.backends.compute import Compute
 from purebench.execution.context import Context, prepare
@@ -145,7 +145,7 @@ def run_prepared(
         refuse_dev(context.images)
     compute = Compute(str(context.device), workers) if compute is None else compute
     if board.compile:
-        tell(f"compile: the networks of {len(context.defenses)} defenses are compiled, which takes minutes")
+        tell(f"compile: compiling the networks of {counted(len(context.defenses), 'defense')} takes minutes")
     planned = context.jobs()
     jobs = [job for job in planned if only is None or job.key in only]
     if not path.is_file() or len(_found(path, jobs, retry_errors)) < len(jobs):

@@ -150,8 +150,12 @@ class Context:
                 self.sizes[defense] = fitting(self.uncalled(defense), image)
         return self.sizes[defense]
 
-    def jobs(self) -> list[AnyJob]:
+    def jobs(self, written: Board | None = None) -> list[AnyJob]:
         """Return the board's plan.
+
+        Args:
+            written: the same board with its Python files under other paths, which the keys contain; None for those of
+                `board`.
 
         Raises:
             PurebenchError: the device does not have the arithmetic of the board's attacks.
@@ -160,7 +164,10 @@ class Context:
         hashes = [self.block(number).hash for number in range(self.board.blocks)]
         code, weights = code_of_board(self.board), view_weights(self.board, self.uncalled, self.view_weights)
         compiled = compiled_names(self)
-        return plan(self.board, hashes, self.fingerprints, versions()["purebench"], code, weights, compiled)
+        board = self.board
+        if written is not None:
+            board = replace(written, defenses=tuple(row for row in written.defenses if row.name in self.defenses))
+        return plan(board, hashes, self.fingerprints, versions()["purebench"], code, weights, compiled)
 
     def block(self, number: int) -> ImageSet:
         """Return the images of a block, in their order."""
@@ -194,7 +201,7 @@ def prepare(board: Board, device: str = "cpu") -> Context:
         device: `cpu`, `cuda` or `cuda:0`.
 
     Raises:
-        PurebenchError: something cannot be found or made, or the device has not the board's precision.
+        PurebenchError: something cannot be found or made.
         MissingFiles: files of the images or the classifier are not on this machine, or those of all rows; all missing
             files are listed.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ def check_result(result: DefenseResult) -> None:
     board = from_plain(BoardCore, dict(result.board), "board")
     require_whole(board, result.board)
     _require_spec(result.spec, None, "spec")
+    _check_provenance(result.provenance)
     _check_images(result, board)
     names = [attack.name for attack in result.attacks]
     if len(set(names)) < len(names):
@@ -59,6 +60,18 @@ def check_result(result: DefenseResult) -> None:
         raise PurebenchError("best_known: expected picks if and only if an attack of the board is bespoke to the row.")
     if result.best_known is not None:
         _check_picks(result, board, "best_known", result.best_known, result.attacks)
+
+
+def _check_provenance(provenance: Mapping[str, Any]) -> None:
+    """Raise PurebenchError if versions or hashes of code are not texts by name; both may be missing."""
+    versions, code = (provenance.get(name) or {} for name in ("versions", "code"))
+    tables = {"versions": versions, "code": code}
+    if isinstance(code, Mapping):
+        attacks = code.get("attacks") or {}
+        tables |= {"code": {name: one for name, one in code.items() if name != "attacks"}, "code.attacks": attacks}
+    for name, table in tables.items():
+        if not isinstance(table, Mapping) or not all(isinstance(one, str) for one in table.values()):
+            raise PurebenchError(f"provenance.{name}: expected a text for each name, but got {shown(table)}.")
 
 
 def _check_picks(

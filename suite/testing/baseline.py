@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from purebench.boards.replay import command
 from purebench.core.errors import PurebenchError
 from purebench.results.files.export import load_result
 from purebench.results.merge import header_of
-from purebench.results.ranking.regression import other_board, other_conditions
+from purebench.results.ranking.regression import other_board, other_classifier, other_conditions
 from purebench.results.results import DefenseResult
 from purebench.results.scores import Floats, per_image
 
@@ -35,7 +36,7 @@ class Baseline:
         return f"{self.result.name} in {self.path.name}".replace("{", "(").replace("}", ")")
 
     def check(self, found: DefenseResult) -> None:
-        """Check that a new result is of the same images and attacks.
+        """Check that a new result is of the same images and attacks; warn if the code of the classifier differs.
 
         Args:
             found: The new result, on the same images or on the first of them.
@@ -51,6 +52,8 @@ class Baseline:
             raise PurebenchError(
                 f"{self.path}: expected a result under the same attacks, but {'; '.join(reasons)}; {_cure(self)}"
             )
+        if told := other_classifier(old, found):
+            warnings.warn(f"{self.path}: {told}", stacklevel=2)
 
 
 def read_baseline(path: Path, board: Board, *, defense: str, shown: str) -> Baseline:

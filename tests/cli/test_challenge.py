@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from purebench.attacks import APGD
 from purebench.boards.parse import load_board
+from purebench.cli.challenge_run import read_submission
 from purebench.cli.main import app
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec, create
@@ -171,6 +172,17 @@ def test_examples_outside_of_the_threat_model_are_refused_and_not_counted(ran: P
         with pytest.raises(PurebenchError, match=told):
             raise submit(ran, folder, "none", change(ran, folder, **arrays)).exception
     assert read_history(folder / "results").events == ()
+
+
+@pytest.mark.filterwarnings("error")
+def test_examples_beyond_float32_are_refused_without_a_warning_of_numpy(ran: Path, folder: Path) -> None:
+    with np.load(ran / "strong.npz") as file:
+        huge = np.full(file["adversarial"].shape, 1e300)
+    positions, images, _ = read_submission(change(ran, folder, adversarial=huge))
+    assert len(positions) == IMAGES
+    assert np.isinf(images).all()
+    with pytest.raises(PurebenchError, match="expected the attack to return finite images"):
+        raise submit(ran, folder, "none", folder / "changed.npz").exception
 
 
 def test_files_that_are_no_submission_are_refused(ran: Path, folder: Path) -> None:

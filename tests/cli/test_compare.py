@@ -117,6 +117,12 @@ def test_the_exit_code_says_whether_a_result_is_worse_than_before(
     assert call(str(weak), str(strong)).exit_code == 0
     few = call(str(weak), str(strong), "--attack", "clean", "--confidence", "0.9999")
     assert (few.exit_code, "undecided: more images, or a larger margin" in " ".join(few.output.split())) == (3, True)
+    edited = json.loads(weak.read_text(encoding="utf-8"))
+    edited["provenance"]["code"]["shared"] = "00"
+    weak.write_text(json.dumps(edited), encoding="utf-8")
+    other = call(str(strong), str(weak))
+    assert other.exit_code == 1
+    assert "the code of the classifier or of the data set differs, so" in " ".join(other.output.split())
     wrong = call(str(strong), str(weak), "--margin", "5")
     assert "--margin: expected a fraction, such as 0.05 for 5 points, but got 5" in str(wrong.exception)
 

@@ -204,9 +204,18 @@ def test_folders_and_conversions_are_not_hashed(tmp_path: Path) -> None:
     converted = NeededFile(Missing(str(tmp_path / "a.pt"), "x", 9), tmp_path / "a.safetensors", ())
     found = fetch_files([needed(tmp_path / "images"), converted], RecordedHashes(tmp_path), lambda *_: None)
     assert [(one.state, one.told) for one in found] == [
-        (State.HERE, "not checked"),
-        (State.HERE, f"as {tmp_path}/a.safetensors"),
+        (State.HERE, "a folder, not checked"),
+        (State.HERE, "a conversion, not checked"),
     ]
+
+
+def test_a_file_under_another_of_its_names_is_checked(tmp_path: Path) -> None:
+    (tmp_path / "other.pt").write_bytes(DATA)
+    for digits, state in ((SHA, State.HERE), ("0" * 64, State.WRONG)):
+        file = Missing(str(tmp_path / "a.pt"), "https://example.org", digest=f"sha256 {digits}")
+        one = NeededFile(file, tmp_path / "other.pt", ("row",))
+        (found,) = fetch_files([one], RecordedHashes(tmp_path), lambda *_: None)
+        assert found.state is state
 
 
 def test_two_fetches_do_not_write_the_same_files(home: Path, tmp_path: Path) -> None:

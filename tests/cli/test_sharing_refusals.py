@@ -34,7 +34,8 @@ def test_wrong_folders_are_refused_before_the_queries(
     asked = ("verify", bundle, "--trust", "--no-attacks")
     assert "expected the result of the row" in refused(*asked, "--record", tmp_path / "nosuch")
     assert "--code: expected the folder" in refused(*asked, "--code", tmp_path / "nosuch")
-    assert "is a file" in refused(*asked, "--record", bundle, "--publish")
+    for publish in ([], ["--publish"]):
+        assert "is a file" in refused(*asked, "--record", bundle, *publish)
 
 
 def test_the_bundle_in_the_folder_of_a_submission_is_named(bundle: Path, tmp_path: Path) -> None:

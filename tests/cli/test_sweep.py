@@ -101,6 +101,7 @@ def test_python_files_are_looked_for_beside_the_sweep_file_first(own_folder: Pat
         (["board.yaml"], "expected a defense with several values of a parameter"),
         (["fashion-certified"], "fashion-certified is a board without a sweep"),
         (["board.yaml", "-d", "own.py:scaled(t=1)"], "expected at least two strengths"),
+        (["families.yaml", "-d", TEXT], "--defense: expected a board, but families.yaml is a file with families"),
         (["board.yaml", "-d", TEXT, "--family", "a"], "--family: expected a file with families"),
         (["fashion-families", "--family", "nois"], "did you mean 'noise'"),
         (["nowhere.yaml"], "nowhere.yaml"),
@@ -110,5 +111,7 @@ def test_python_files_are_looked_for_beside_the_sweep_file_first(own_folder: Pat
         (["board.yaml", "-d", TEXT, "--out", "own.py"], "--out: expected a folder"),
     ],
 )
-def test_invalid_input_is_rejected(words: list[str], told: str) -> None:
+def test_invalid_input_is_rejected(own_folder: Path, words: list[str], told: str) -> None:
+    keys = {"board": "board.yaml", "families": {"f": TEXT}}
+    (own_folder / "families.yaml").write_text(yaml.safe_dump(keys), encoding="utf-8")
     assert told in error(*words)

@@ -45,6 +45,7 @@ ELSEWHERE = {
     "trades": "a classifier; see CLASSIFIED",
     "pgd-at": "a classifier; see CLASSIFIED",
     "mlvgm": "of the paper, from files that are not here",
+    "trades-released": "a classifier, from files that are not here",
     "art": "any class of another library",
     "vote": "a defense of several answers",
     "smoothing": "a defense of several answers",

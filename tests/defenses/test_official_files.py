@@ -224,7 +224,7 @@ def test_board_runs_with_available_models_and_leaves_out_the_others(home):
     message: list[str] = []
     context, records = run_board(board, home / "s", workers=1, tell=message.append)
     assert list(context.left_out) == ["gender"]
-    assert "e4e_ffhq_encoder.pt" in message[0]
+    assert "e4e_ffhq_encode.pt" in message[0]
     assert {record.defense for record in records} == {"none", "noise", "learned-blur"}
     assert not [record.reason for record in records if Outcome.ERRORED in record.outcomes]
     clean = next(record for record in records if (record.defense, record.attack) == ("none", "clean"))

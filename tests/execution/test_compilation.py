@@ -47,6 +47,16 @@ class Net(nn.Module):
     def forward(self, x):
         return self.last(self.first(x).relu().flatten(1))
 
+class Deep(Net):
+    # has a weight with five dimensions, for which torch has no layout of this name
+
+    def __init__(self):
+        super().__init__()
+        self.volume = nn.Conv3d(1, 1, 1)
+
+    def forward(self, x):
+        return super().forward(x) + 0 * self.volume(x[:, None]).mean((1, 2, 3, 4))[:, None]
+
 class Torn(Net):
     def forward(self, x):
         torch._dynamo.graph_break()
@@ -54,6 +64,9 @@ class Torn(Net):
 
 def net():
     return Net()
+
+def deep():
+    return Deep()
 
 def torn():
     return Torn()
@@ -139,6 +152,21 @@ def test_a_board_that_cannot_be_compiled_runs_under_the_keys_of_the_uncompiled_o
     assert own == records
 
 
+def test_a_network_that_differs_at_the_larger_batch_size_makes_its_job_errored_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The probe compiles the smaller size only. A job whose attack needs no gradient is not affected."""
+    wrong = Counting(lambda answer: 1.01 * answer if len(answer) == 4 else answer)
+    monkeypatch.setattr(networks, "BACKEND", wrong)
+    context = prepare(board(tmp_path, compile=True))
+    context.sizes["none"] = 4  # the images of a block
+    jobs = {job.label: job for job in context.jobs() if isinstance(job, Job) and job.block == 0}
+    record = run_job(jobs["pgd"], context).record
+    assert len(record.errored_rows) == 4
+    assert "classifier: expected answers of its compiled form within 0.1 %" in record.reason
+    assert not run_job(jobs["square"], context).record.errored
+
+
 def test_only_the_compiled_networks_are_in_the_key(tmp_path: Path, backend: Counting) -> None:
     context = prepare(board(tmp_path, "torn", compile=True, defenses={"none": "none", "vae": "vae"}))
     context.jobs()
@@ -204,7 +232,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Pass]]:
     monkeypatch.setattr(PGD, "__call__", phase("attack", PGD.__call__))
 
     def note(module: nn.Module, given: tuple[Any, ...]) -> None:
-        if type(module).__name__ == "Net":
+        if type(module).__name__ in ("Net", "Deep"):
             weight = module.first.weight
             assert isinstance(weight, Tensor)
             tf32 = torch.backends.cuda.matmul.allow_tf32 and torch.backends.cudnn.allow_tf32
@@ -253,8 +281,11 @@ def test_tf32_is_refused_on_devices_without_it(tmp_path: Path, monkeypatch: pyte
                 devices.check_precision("tf32", gpu)
 
 
-def test_channels_last_weights_are_those_of_the_attack_and_in_the_key(tmp_path: Path, passes: list[Pass]) -> None:
-    plain, last = board(tmp_path), board(tmp_path, channels_last=True)
+@pytest.mark.parametrize("classifier", ["net", "deep"])
+def test_channels_last_weights_are_those_of_the_attack_and_in_the_key(
+    tmp_path: Path, passes: list[Pass], classifier: str
+) -> None:
+    plain, last = board(tmp_path, classifier), board(tmp_path, classifier, channels_last=True)
     one, other = keys(plain), keys(last)
     assert all(one[label] != other[label] for label in one)
     context = prepare(last)

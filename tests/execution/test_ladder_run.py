@@ -5,6 +5,7 @@ import pytest
 from purebench.boards.parse import load_board
 from purebench.core.errors import PurebenchError
 from purebench.core.warning_codes import WarningCode
+from purebench.execution import auto_effort
 from purebench.execution.auto_effort import run_at_effort
 from purebench.execution.backends.compute import Compute
 from purebench.execution.board_run import run_board
@@ -76,6 +77,24 @@ def test_the_page_shows_the_ladder_and_its_verdict_of_each_row(climbed):
 
 def test_a_board_without_the_key_has_no_companion(tmp_path):
     assert companion_boards(load_board(write_toy(tmp_path))) == []
+
+
+def test_auto_tells_the_warnings_of_every_level_once(tmp_path, monkeypatch):
+    board, told, levels = load_board(write_toy(tmp_path, effort="auto")), [], []
+
+    def run_board(part, path, *, tell, **options):
+        tell("a row is not run")
+        tell(f"a worker ended at level {len(levels)}")
+        levels.append(part)
+        return None, []
+
+    monkeypatch.setattr(auto_effort, "run_board", run_board)
+    monkeypatch.setattr(auto_effort, "unfinished", lambda board, levels: [] if len(levels) == 3 else ["row"])
+    run_at_effort(board, tmp_path / "store", tell=told.append)
+    assert [line for line in told if not line.startswith("effort")] == [
+        "a row is not run",
+        *(f"a worker ended at level {level}" for level in range(3)),
+    ]
 
 
 def test_auto_stops_after_two_doublings_that_change_nothing_and_uses_all_stored_records(tmp_path):

@@ -113,6 +113,7 @@ def test_other_precisions_agree_with_float32_on_the_device(
     assert torch.allclose(coarse[2], plain[2], atol=0.3, rtol=0.1)
     assert cosine(coarse[1], plain[1]) > 0.9
     assert coarse[1].dtype == torch.float32
+    assert not torch.equal(coarse[2], plain[2])  # the setting has an effect
 
 
 def right(records: list[Record], attack: str) -> np.ndarray:
@@ -171,29 +172,21 @@ def test_several_workers_on_one_device_give_the_records_of_one(
 
 
 @pytest.mark.parametrize(
-    "change", [{"attack_precision": "bf16"}, {"attack_precision": "tf32"}, {"channels_last": True}]
+    "change",
+    [{"attack_precision": "bf16"}, {"attack_precision": "tf32"}, {"channels_last": True}, {"compile": True}],
 )
 def test_attacks_in_other_settings_are_as_strong(
     random_rows: Board, plain_run: list[Record], device: torch.device, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     if change.get("attack_precision") == "tf32" and device.type != "cuda":
         pytest.skip("TF32 is arithmetic of GPUs")
-    _, records = run_board(replace(random_rows, **change), tmp_path / "store", device=str(device), workers=1)
-    assert [one.reason for one in records if Outcome.ERRORED in one.outcomes] == []
-    assert {one.key for one in records}.isdisjoint({one.key for one in plain_run})
-    for row in ("noise", "diffpure"):
-        assert abs(accuracy(records, row) - accuracy(plain_run, row)) <= 0.2
-
-
-def test_compiled_attacks_are_as_strong(
-    random_rows: Board, plain_run: list[Record], device: torch.device, tmp_path: Path
-) -> None:
-    if device.type != "cuda":
+    if change.get("compile") and device.type != "cuda":
         pytest.skip("takes minutes on a CPU, where tests/core/compiled covers it")
     told: list[str] = []
-    compiled = replace(random_rows, compile=True)
-    _, records = run_board(compiled, tmp_path / "store", device=str(device), workers=1, tell=told.append)
+    changed = replace(random_rows, **change)
+    _, records = run_board(changed, tmp_path / "store", device=str(device), workers=1, tell=told.append)
     assert not [line for line in told if "uncompiled" in line]
+    assert [one.reason for one in records if Outcome.ERRORED in one.outcomes] == []
     assert {one.key for one in records}.isdisjoint({one.key for one in plain_run})
     for row in ("noise", "diffpure"):
         assert abs(accuracy(records, row) - accuracy(plain_run, row)) <= 0.2

@@ -1,5 +1,6 @@
-"""A headless Chromium for tests: the fixture `browser`, and its window's size and colours."""
+"""A headless Chromium for tests: the fixture `browser`, its window's size and colours, and what it has requested."""
 
+import json
 import shutil
 
 import pytest
@@ -31,6 +32,7 @@ def browser(tmp_path_factory):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver.get("about:blank")  # instead of the browser's own start page, which loads files of its own
     yield driver
     driver.quit()
 
@@ -41,3 +43,16 @@ def resize(browser, width, scheme="light"):
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
+def open_page(browser, path, fragment=""):
+    """Opens a page, with an empty log of messages."""
+    browser.get("about:blank")  # so that a changed fragment is another page
+    browser.get_log("browser")
+    browser.get(path.as_uri() + fragment)
+
+
+def requested(browser):
+    """Returns the addresses that were requested since the last call."""
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return [one["params"]["request"]["url"] for one in events if one["method"] == "Network.requestWillBeSent"]

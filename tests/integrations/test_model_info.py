@@ -62,6 +62,9 @@ def test_the_fields_are_those_of_robustbench() -> None:
     assert list(entry) == [*PUBLISHED, "footnote"]
     assert {type(value) for value in entry.values()} <= {str, int, type(None)}
     assert (entry["eps"], entry["clean_acc"], entry["autoattack_acc"]) == ("16/255", "75.0", "75.0")
+    assert entry["footnote"].startswith("Robust accuracy 75.0 % [")
+    assert "interval, 4 images) under all attacks of the board" in entry["footnote"]
+    assert "is not one of them" not in entry["footnote"]
     known = third_party.robustbench().utils.ModelInfo.__dataclass_fields__
     assert set(model_info.of_row(result(square="0"), {}, "unverified")) - {"external"} <= set(known)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,8 @@ from purebench.leaderboards.site.cards import Catalogue
 from purebench.leaderboards.site.source import board_source
 from purebench.leaderboards.table_files import comma_separated, latex, markdown
 from purebench.leaderboards.terminal import print_board
+from purebench.results.files.challenge_history import Bound, Decided, Submitted, identity
+from purebench.results.files.challenge_writing import append
 from purebench.results.files.export import export_results, load_results
 from purebench.results.files.verdicts import Badge, RowBadge, load_badges, record_verdict
 from purebench.results.ranking.rank import rank
@@ -88,10 +92,13 @@ def test_the_page_and_the_terminal_have_the_badge_of_each_row(published, badges,
     )
     print_board(board, results, make_console(width=100), badges=badges)
     shown = " ".join(capsys.readouterr().out.split())
-    page = words(render(board, results, (), {}, badges=badges))
+    html = render(board, results, (), {}, badges=badges)
+    page = words(html)
     for name, badge in ROWS.items():
         assert f"{name} {badge}" in shown
         assert f"{name} {badge}" in page
+    tags = re.findall(r'recorded, and its verdict">([^<]+)<', html)
+    assert tags == [ROWS[row.name] for row in rank(results)]
 
 
 def test_a_report_is_unverified(published):
@@ -118,6 +125,8 @@ def test_a_site_has_the_badges_on_its_index_and_in_its_downloads(published, tmp_
         )
         page = words((tmp_path / "site" / "defenses" / f"{name}.html").read_text(encoding="utf-8"))
         assert badge in page
+        assert ("Remarks of the verification" in page) == (name != "new")
+        assert ("a remark" in page) == (name != "new")  # of the verdict
 
 
 def test_a_sentence_names_all_rows_but_those_of_the_most_frequent_badge(published):
@@ -163,3 +172,25 @@ def test_export_shows_the_verdicts_beside_the_published_results(stored, tmp_path
     assert exported()[0] == {"none": "unverified", "blur": "unverified"}
     wrong = CliRunner().invoke(app, ["export", "small", "--store", str(store), "--results", str(tmp_path / "no")])
     assert "is not a folder" in str(wrong.exception)
+
+
+def test_export_shows_the_challenges_beside_the_published_results(stored, tmp_path):
+    board, store = stored
+    shutil.copytree(board.results, tmp_path / "results")
+    (result,) = [one for one in load_results(board.results) if one.name == "none"]
+    bound = Bound(0.01, 0.0, 0.2, 0.95, len(result.images), "gaffke")
+    event = Submitted(1, identity(result), "none", "A. Name", "", "f", 1, 0.03, 7, "2026-01-01T00:00:00+00:00")
+    append(tmp_path / "results", event)
+    append(tmp_path / "results", Decided(1, event.defense, True, 0.001, 9, 1, 3, bound, bound, "e"))
+
+    def best_known(*options):
+        asked = ["export", "small", "--store", str(store), "--out", str(tmp_path / "out"), "--format", "csv"]
+        done = CliRunner().invoke(app, [*asked, *options])
+        assert done.exit_code == 0, done.output
+        lines = csv.DictReader(io.StringIO((tmp_path / "out" / "small.csv").read_text(encoding="utf-8")))
+        return {line["defense"]: line["best_known"] for line in lines}
+
+    challenged, alone = best_known("--results", str(tmp_path / "results")), best_known()
+    assert challenged["none"] == "0.01"
+    assert alone["none"] != "0.01"
+    assert challenged["blur"] == alone["blur"]

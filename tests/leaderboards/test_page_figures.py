@@ -6,7 +6,7 @@ import pytest
 
 from purebench.core.answers import LookCount
 from purebench.leaderboards import page as board_page
-from purebench.leaderboards.figures_text import VOTE, printed
+from purebench.leaderboards.figures_text import VOTE, milliseconds_text, printed
 from purebench.results.figures.known_randomness import known_randomness
 
 from reading import Page, attack_rows, words  # isort: skip
@@ -26,6 +26,14 @@ def shown(build):
     records = [replace(one, **more) if one.attack == "apgd" else one for one in records]
     (found,) = merge(board, records)
     return Page(board_page.render(board, [found], (), {}, ())), found
+
+
+@pytest.mark.parametrize(
+    ("time", "told"),
+    [(None, "–"), (0.01234, "0.0123 ms"), (12.34, "12.3 ms"), (99.96, "100 ms"), (1234.5, "1,234 ms")],
+)
+def test_times_of_a_draw_have_no_exponent(time, told):
+    assert milliseconds_text(time) == told
 
 
 def test_the_table_of_attacks_has_the_cost(shown):

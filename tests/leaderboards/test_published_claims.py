@@ -75,6 +75,7 @@ def test_the_folder_of_the_images_of_cifar10_changes_no_claim() -> None:
     [
         ("torchvision:resnet50", "resize=256, center_crop=224", True),
         ("torchvision:resnet50(weights='/my/own.pth')", "resize=256, center_crop=224", False),
+        ("torchvision:resnet50(version=IMAGENET1K_V2)", "resize=256, center_crop=224", False),
         ("torchvision:resnet50", "size=64", False),
         ("torchvision:resnet50", "resize=256, center_crop=192", False),
     ],

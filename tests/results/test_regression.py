@@ -92,6 +92,27 @@ def test_attacks_of_other_code_leave_the_verdict_undecided() -> None:
     assert verdict(result(10), other) is Change.UNDECIDED
 
 
+def test_an_attack_whose_code_is_known_for_one_result_only_leaves_the_verdict_undecided() -> None:
+    part = result(30, code={**CODE, "attacks": {"clean": "a1"}})
+    told = ["the code of attacks is known for one of them only: apgd"]
+    assert other_conditions(result(10), part) == other_conditions(part, result(10)) == told
+    assert verdict(result(10), part) is Change.UNDECIDED
+
+
+def test_other_code_of_the_classifier_is_told() -> None:
+    """The code that all rows share; the hashes of the attacks cover purebench, but not the classifier."""
+    one, two = (result(count, code={**CODE, "shared": text}) for count, text in ((10, "s1"), (30, "s2")))
+    for old, new, told in ((one, two, "differs"), (one, result(30), "is known for one of them only")):
+        (found,) = regressions([(Side("a", old), Side("a", new))], 0.05)
+        assert found.verdict is Change.WORSE
+        assert [told in remark for remark in found.remarks] == [True]
+        assert found.to_dict()["remarks"] == list(found.remarks)
+    (same,) = regressions([(Side("a", one), Side("a", one))], 0.05)
+    assert same.remarks == ()
+    (apart,) = regressions([(Side("a", one), Side("a", result(30, code={})))], 0.05)
+    assert (len(apart.reasons), apart.remarks) == (1, ())  # the verdict is undecided for this reason already
+
+
 def test_other_images_are_refused_or_the_shared_ones_are_compared() -> None:
     old, new = result(10), result(20, images=30)
     with pytest.raises(PurebenchError, match="expected two defenses on the same images"):

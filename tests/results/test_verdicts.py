@@ -69,22 +69,24 @@ def test_a_verdict_of_another_result_does_not_count_but_its_version_does(
 
 
 @pytest.mark.parametrize(
-    ("badges", "counts"),
+    ("badges", "counts", "undecided"),
     [
-        ([Badge.VERIFIED, Badge.REPRODUCED], Badge.VERIFIED),
-        ([Badge.REFUTED, Badge.VERIFIED], Badge.REFUTED),
-        ([Badge.UNDECIDED, Badge.REPRODUCED], Badge.REPRODUCED),
-        ([Badge.VERIFIED, Badge.UNDECIDED], Badge.VERIFIED),
+        ([Badge.VERIFIED, Badge.REPRODUCED], Badge.VERIFIED, ""),
+        ([Badge.REFUTED, Badge.VERIFIED], Badge.REFUTED, ""),
+        ([Badge.UNDECIDED, Badge.REPRODUCED], Badge.REPRODUCED, " (1 verification undecided)"),
+        ([Badge.UNDECIDED, Badge.VERIFIED, Badge.UNDECIDED], Badge.VERIFIED, " (2 verifications undecided)"),
+        ([Badge.UNDECIDED, Badge.UNDECIDED], Badge.UNDECIDED, " (1 other verification undecided)"),
     ],
 )
 def test_a_refuted_result_stays_refuted_and_the_strongest_other_verdict_counts(
-    published: tuple[Path, dict[str, DefenseResult]], badges: list[Badge], counts: Badge
+    published: tuple[Path, dict[str, DefenseResult]], badges: list[Badge], counts: Badge, undecided: str
 ) -> None:
     folder, found = published
     for seed, badge in enumerate(badges):
         record_verdict(folder, "plain", verdict_about(found["plain"], badge, seed))
     now = load_badges(folder, found.values())["plain"]
     assert (now.badge, now.versions) == (counts, 1)
+    assert badge_text(now) == f"{counts}{undecided}"
 
 
 def test_a_verdict_is_recorded_only_beside_its_result(published: tuple[Path, dict[str, DefenseResult]]) -> None:

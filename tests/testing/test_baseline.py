@@ -138,6 +138,13 @@ def test_a_file_that_cannot_be_compared_is_refused(
         robustness.not_worse_than("trades", tmp_path / "trades.json", margin=0.0)
 
 
+def test_other_code_of_the_classifier_is_a_warning(robustness: Robustness, folder: Path) -> None:
+    plain = json.loads((folder / "baselines" / "trades.json").read_text(encoding="utf-8"))["provenance"]
+    other = changed(folder, "trades", provenance=plain | {"code": plain["code"] | {"shared": "00"}})
+    with pytest.warns(UserWarning, match=r"trades\.json: the code of the classifier or of the data set differs"):
+        robustness.not_worse_than("trades", other, margin=0.05)
+
+
 def test_a_baseline_with_errors_is_refused(robustness: Robustness, tmp_path: Path, folder: Path) -> None:
     board = yaml.safe_load((folder / "board.yaml").read_text(encoding="utf-8"))
     board["defenses"] = {"none": "none", "crash": f"{folder}/own.py:crash"}

@@ -1,1 +1,1 @@
-"""Training recipes of the models of the board cifar10-small."""
+"""Training recipes of small models of CIFAR-10."""

@@ -14,6 +14,9 @@ from purebench.defenses.training.quality import accuracy
 
 IMAGES = "training images of CIFAR-10 (Krizhevsky 2009, published without a licence) as JPEG files of quality 75"
 
+COPY = "(JPEG 75)"
+"""Marks figures on the model cards that are of the JPEG copy."""
+
 
 def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict[str, Tensor]:
     """Return the cross-entropy with label smoothing 0.05."""
@@ -24,7 +27,7 @@ def loss(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict
 
 def quality(model: nn.Module, test: ImageSet, device: torch.device) -> dict[str, float]:
     """Measure the clean accuracy on the 10,000 test images."""
-    return {f"clean accuracy, {len(test):,} test images (JPEG 75)": accuracy(model, test, device)}
+    return {f"clean accuracy, {len(test):,} test images {COPY}": accuracy(model, test, device)}
 
 
 recipe = Recipe(
@@ -34,10 +37,10 @@ recipe = Recipe(
     architecture={"channels": 3, "classes": 10, "width": 64, "depth": 2},
     loss=loss,
     quality=quality,
-    about="The undefended classifier of the board cifar10-small.",
+    about="The undefended classifier of CIFAR-10.",
     source="He et al. 2016, arXiv:1512.03385, with the stem of He et al. 2019, arXiv:1812.01187; trained for purebench",
     data=cifar10_jpeg,
-    licence=IMAGES,
+    trained_on=IMAGES,
     batch=128,
     rate=4e-3,
     decay=5e-2,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +26,8 @@ THREAT = ThreatModel("linf", 16 / 255)
 BETA = 6.0
 STEPS, STEP = 7, 0.25
 """Number of steps of the inner ascent, and length of a step as a share of the radius."""
-SIGN_OF_LIFE = 20
-"""Number of steps of the ascent for the figure on the model card."""
+CHECK_STEPS, CHECK_IMAGES, CHECK_BATCH = 20, 1000, 250
+"""Steps of the ascent for the figure on the model card, number of test images, and images at a time."""
 WARM_UP = 0.15
 """Share of the run over which the radius rises to its full size, so that the first steps make progress."""
 
@@ -65,9 +66,9 @@ def ascend(
     return point
 
 
-def growing(share: float) -> ThreatModel:
-    """Return the threat model at this share of the run."""
-    return replace(THREAT, radius=THREAT.radius * min(1.0, 0.1 + share / WARM_UP))
+def at_share(share: float, threat: ThreatModel = THREAT) -> ThreatModel:
+    """Return the threat model at this share of the run: the radius rises from a tenth of its size to all of it."""
+    return replace(threat, radius=threat.radius * min(1.0, 0.1 + share / WARM_UP))
 
 
 def divergence(logits: Tensor, other: Tensor) -> Tensor:
@@ -82,7 +83,7 @@ def trades(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> di
     """
     with torch.no_grad():
         calm = model.eval()(images)
-    worst = ascend(model, images, growing(share), lambda logits: divergence(calm, logits))
+    worst = ascend(model, images, at_share(share), lambda logits: divergence(calm, logits))
     logits, attacked = model(images), model(worst)
     clean = functional.cross_entropy(logits, labels)
     right = (attacked.argmax(1) == labels).float().mean()
@@ -91,7 +92,7 @@ def trades(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> di
 
 def pgd_at(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> dict[str, Tensor]:
     """Return the cross-entropy at the worst x'."""
-    worst = ascend(model, images, growing(share), lambda logits: functional.cross_entropy(logits, labels))
+    worst = ascend(model, images, at_share(share), lambda logits: functional.cross_entropy(logits, labels))
     attacked = model(worst)
     right = (attacked.argmax(1) == labels).float().mean()
     return {"loss": functional.cross_entropy(attacked, labels), "robust": right}
@@ -102,19 +103,30 @@ def quality(model: nn.Module, test: ImageSet, device: torch.device) -> dict[str,
 
     The second figure is only a sanity check, not an evaluation of robustness: use a board for that.
     """
-    found = {f"clean accuracy, {len(test):,} test images": accuracy(model, test, device)}
-    some = test.take(range(min(1000, len(test))))
-    x, y = torch.as_tensor(some.floats()).to(device), torch.as_tensor(some.labels).to(device)
-    batches = (range(start, min(start + 250, len(some))) for start in range(0, len(some), 250))
-    held = sum(_held(model, x[index], y[index]) for index in batches)
-    found[f"accuracy after {SIGN_OF_LIFE} steps of the training's attack, {len(some):,} test images"] = held / len(some)
-    return found
+    some = test.take(range(min(CHECK_IMAGES, len(test))))
+    attacked = accuracy_after_ascent(model, some, device, THREAT)
+    return {
+        f"clean accuracy, {len(test):,} test images": accuracy(model, test, device),
+        f"accuracy after {CHECK_STEPS} steps of the training's attack, {len(some):,} test images": attacked,
+    }
 
 
-def _held(model: nn.Module, x: Tensor, y: Tensor) -> int:
-    worst = ascend(model, x, THREAT, lambda logits: functional.cross_entropy(logits, y), SIGN_OF_LIFE)
-    with torch.no_grad():
-        return int((model.eval()(worst).argmax(1) == y).sum())
+def accuracy_after_ascent(model: nn.Module, data: ImageSet, device: torch.device, threat: ThreatModel) -> float:
+    """Return the share of images that are classified correctly after `CHECK_STEPS` steps of `ascend`, in [0,1].
+
+    Args:
+        model: the model, images → logits [N,K]; it is left in eval mode.
+        data: the images.
+        device: device of the evaluation.
+        threat: the threat model.
+    """
+    x, y = torch.as_tensor(data.floats()).to(device), torch.as_tensor(data.labels).to(device)
+    right = 0
+    for some, labels in zip(torch.split(x, CHECK_BATCH), torch.split(y, CHECK_BATCH), strict=True):
+        worst = ascend(model, some, threat, partial(functional.cross_entropy, target=labels), CHECK_STEPS)
+        with torch.no_grad():
+            right += int((model.eval()(worst).argmax(1) == labels).sum())
+    return right / len(y)
 
 
 def recipe(name: str, loss: Callable[..., dict[str, Tensor]], about: str, source: str) -> Recipe:

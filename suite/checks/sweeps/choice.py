@@ -5,11 +5,11 @@ with the highest robust accuracy; of equal ones, the one with the smallest clean
 the one that loses least.
 
 Both are estimates on dev images. The board evaluates the chosen strength again, on its own images, so that the choice
-does not bias the number of the board, however noisy it was. Limits of confidence would be no better rule: on 64 images,
-the upper 95 % limit of the clean loss is below 10 points only up to an estimated loss of about 3 points, so that most
-strengths would be excluded for want of images. The uncertainty of the choice is reported beside it: the strengths whose
-robust accuracy is not distinguished from that of the chosen one (paired tests, Holm), and whether the interval of its
-clean loss contains the limit.
+does not bias the number of the board, however noisy it was. A rule on confidence limits would be no better: on 64
+images, the upper 95 % limit of the clean loss is below 10 points only up to an estimated loss of about 3 points, so
+that most strengths would be excluded because there are too few images. The uncertainty of the choice is reported beside
+it: the strengths whose robust accuracy is not distinguished from that of the chosen one (paired tests, Holm), and
+whether the interval of its clean loss contains the limit.
 """
 
 from __future__ import annotations

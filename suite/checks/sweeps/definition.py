@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -53,11 +54,11 @@ class Sweep:
 
     def __post_init__(self) -> None:
         require_fraction("largest_clean_loss", self.largest_clean_loss)
-        count = sum(len(one.strengths) for one in self.families)
-        if count > MOST_STRENGTHS:
+        strengths = sum(len(one.strengths) for one in self.families)
+        if strengths > MOST_STRENGTHS:
             raise PurebenchError(
-                f"sweep: expected at most {MOST_STRENGTHS} strengths in all families, but got {count:,}; sweep some of "
-                "the families at a time."
+                f"sweep: expected at most {MOST_STRENGTHS} strengths in all families, but got {strengths:,}; sweep "
+                "some of the families at a time."
             )
         texts = [str(Spec.parse(strength.text)) for one in self.families for strength in one.strengths]
         if twice := [text for text in texts if texts.count(text) > 1]:
@@ -80,9 +81,7 @@ class Sweep:
         for name in names:
             if name not in known:
                 raise PurebenchError(f"--family: {name!r} is unknown; {did_you_mean(name, known)}")
-        kept = tuple(one for one in self.families if one.name in names)
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return Sweep(**{**values, "families": kept})
+        return replace(self, families=tuple(one for one in self.families if one.name in names))
 
 
 class SweepSchema(StrictModel):
@@ -142,8 +141,8 @@ def families_of(texts: Sequence[str]) -> tuple[Family, ...]:
     names: list[str] = []
     for text in texts:
         name = label(text.partition("(")[0].strip())
-        same = sum(other == name or other.rpartition("-")[0] == name for other in names)
-        names.append(f"{name}-{same + 1}" if same else name)
+        numbered = chain([name], (f"{name}-{number}" for number in count(2)))
+        names.append(next(one for one in numbered if one not in names))
     return tuple(family(name, text) for name, text in zip(names, texts, strict=True))
 
 

@@ -39,7 +39,7 @@ def check_radii(
         written: Each radius as text.
         norm: Norm of the radii.
         images: The images, in the same order.
-        confidence: A sound evaluation fails a check with a probability of at most (1 - confidence) / 2.
+        confidence: A sound evaluation fails any of the checks with a probability of at most (1 - confidence) / 2.
 
     Returns:
         One finding for each check; none for fewer than two radii.

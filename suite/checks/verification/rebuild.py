@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from purebench.boards.files.local_paths import with_files
-from purebench.boards.jobs import Job
 from purebench.boards.trust import check_files
 from purebench.checks.verification.code_files import code_file
+from purebench.checks.verification.stated_provenance import provenance_remarks
 from purebench.core.errors import PurebenchError
 from purebench.execution.context import Context, prepare
 from purebench.records.outcome import Outcome
-from purebench.records.provenance import versions
 from purebench.results.files.bundles.bundle import Bundle
 from purebench.results.files.bundles.clean_images import check_examples, check_images
-from purebench.results.merge import code_of_attacks
 
 
 @dataclass(frozen=True)
@@ -69,30 +67,11 @@ def rebuild(bundle: Bundle, folder: Path, *, name: str, device: str, trust: bool
     claimed, size = bundle.result.parameters, sum(value.numel() for value in defense.parameters())
     if claimed != size:
         remarks.append(f"the result claims {claimed:,} parameters, but the rebuilt defense has {size:,}")
-    if apart := _other_code(bundle, context):
-        remarks.append(f"the code that was run is not that of the result: {', '.join(apart)}")
+    remarks += provenance_remarks(bundle, context)
     remarks += [
         f"{other}, whose images attacks reuse, is left out: {error}" for other, error in context.left_out.items()
     ]
-    here, there = versions()["purebench"], bundle.manifest.purebench
-    if here != there:
-        remarks.append(f"the bundle was made with purebench {there}, and is verified with {here}")
     return Rebuilt(context, bundle, tuple(remarks), same and claimed == size and not context.left_out)
-
-
-def _other_code(bundle: Bundle, context: Context) -> list[str]:
-    """Return which hashes of code in the result are not those of the code that is run: of the defense, or of attacks.
-
-    Each hash covers purebench, too, so that all differ for another version.
-    """
-    # settings of the attacks' passes affect no code, and may need a compiler or a GPU that this machine lacks
-    plain = context.on(replace(context.board, compile=False, attack_precision="float32"))
-    jobs = [job for job in plain.jobs() if isinstance(job, Job) and job.defense.name == bundle.result.name]
-    found = code_of_attacks((job.attack.name, job.code) for job in jobs)
-    claimed = bundle.result.provenance.get("code", {})
-    apart = ["defense"] if claimed.get("defense") != found["defense"] else []
-    attacks = claimed.get("attacks", {})
-    return apart + [name for name, code in found["attacks"].items() if attacks.get(name) != code]
 
 
 def _check_skips(bundle: Bundle) -> None:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from purebench.checks.verification.queries import Tell
 from purebench.checks.verification.rebuild import Rebuilt
+from purebench.checks.verification.stated_provenance import repetition_remarks
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seed_of
 from purebench.execution.backends.serial import Serial
@@ -44,7 +45,7 @@ class Repetition:
         robust: the number of images that the bundle calls robust, of those with an answer.
         asked: the requested number of images that the bundle calls robust.
         errored: the number of images on which an attack failed, which decide nothing.
-        passes: images passed forward and backward.
+        remarks: differences of costs and warnings from those that the result states.
     """
 
     test: ClaimTest
@@ -52,7 +53,7 @@ class Repetition:
     robust: int
     asked: int
     errored: int
-    passes: tuple[int, int]
+    remarks: tuple[str, ...]
 
 
 def repeat_attacks(rebuilt: Rebuilt, images: int, seed: int, tell: Tell) -> Repetition | None:
@@ -81,7 +82,7 @@ def repeat_attacks(rebuilt: Rebuilt, images: int, seed: int, tell: Tell) -> Repe
     rng = np.random.default_rng(seed_of("verification", str(seed), "images"))
     rows = sorted(rng.choice(scored, size=count, replace=False).tolist())
     shared = result.random and rebuilt.context.facts(result.name).shares_draws
-    records, passes = _attacked(_part(rebuilt.context, rows, seed, alone=shared), tell)
+    records = _attacked(_part(rebuilt.context, rows, seed, alone=shared), tell)
     own = [record for record in records if record.defense == result.name]
     answers = {image: found for record in own if record.attack == WORST_CASE for image, found in _answers(record)}
     failed = {image for record in own for image, (outcome, _) in _answers(record) if outcome is Outcome.ERRORED}
@@ -107,19 +108,19 @@ def repeat_attacks(rebuilt: Rebuilt, images: int, seed: int, tell: Tell) -> Repe
         BROKEN_MARGIN,
         len(known),
     )
-    return Repetition(test, tuple(broken), len(held), images, len(rows) - len(known), passes)
+    remarks = repetition_remarks(result, own)
+    return Repetition(test, tuple(broken), len(held), images, len(rows) - len(known), tuple(remarks))
 
 
-def _attacked(context: Context, tell: Tell) -> tuple[list[Record], tuple[int, int]]:
-    """Run all jobs of a board; return their records, and the images passed forward and backward."""
+def _attacked(context: Context, tell: Tell) -> list[Record]:
+    """Run all jobs of a board, and return their records."""
     found: dict[str, JobResult] = {}
     jobs = context.jobs()
     tell("repeated attacks", 0, len(jobs))
     for done in execute(jobs, context, Serial(context), (), lambda job: inputs_of(job, lambda key: found[key])):
         found[done.record.key] = done
         tell("repeated attacks", len(found), len(jobs))
-    records = [one.record for one in found.values()]
-    return records, (sum(one.forwards for one in records), sum(one.backwards for one in records))
+    return [one.record for one in found.values()]
 
 
 def _answers(record: Record) -> list[tuple[int, tuple[Outcome, str]]]:

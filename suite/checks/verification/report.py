@@ -23,8 +23,8 @@ EXIT_CODES = {Conclusion.VERIFIED: 0, Conclusion.REFUTED: 1, Conclusion.UNDECIDE
 HEADINGS = ("claim", "images", "claimed", "found", "p", "excess at most", "margin")
 STYLES = {Badge.VERIFIED: "bold green", Badge.REPRODUCED: "bold green", Badge.REFUTED: "bold red"}
 NOT_COVERED = (
-    "not covered: what the result says about its commit, device, versions, warnings, notes, seconds and passes, and "
-    "the accuracies under single attacks"
+    "not covered: what the result says about its commit, device, versions, warnings, notes, seconds and passes (if "
+    "these differ here, a remark says so; notes and seconds are not compared), and the accuracies under single attacks"
 )
 MOST_LISTED = 10
 """Most images that are listed by their positions."""

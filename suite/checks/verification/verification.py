@@ -107,6 +107,7 @@ def verify_bundle(
     again = repeat_attacks(rebuilt, images, seed, tell) if attacks else None
     if again is not None:
         tests.append(again.test)
+        remarks += again.remarks
     if attacks and again is None:
         remarks.append("no attack was repeated, because no image of the bundle has a score")
     if again is not None and again.errored:

@@ -36,6 +36,7 @@ TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 LOGIN = (401, 403)
 RESERVE = 256 * MEBIBYTE
 """Bytes of the disk that are left free by a download of unknown size."""
+ELSEWHERE = "set $PUREBENCH_MODELS (for images $PUREBENCH_DATA) to another folder"
 CUT = (http.client.HTTPException, ConnectionError, TimeoutError)
 
 
@@ -229,8 +230,8 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DownloadError(
-            f"{path}: expected a place that can be written, but {error}; free space or set $PUREBENCH_MODELS to "
-            "another folder, and run the command again: it continues."
+            f"{path}: expected a place that can be written, but {error}; free space or {ELSEWHERE}, and run the "
+            "command again: it continues."
         ) from error
 
 
@@ -270,7 +271,7 @@ def _check_space(part: PartialFile, total: int | None) -> None:
     if total is not None and shutil.disk_usage(part.place.parent).free < total - part.size:
         raise DownloadError(
             f"{part.place}: expected {total - part.size:,} bytes of free space, but there are fewer; free some, "
-            "or set $PUREBENCH_MODELS to another folder."
+            f"or {ELSEWHERE}."
         )
 
 

@@ -1,4 +1,4 @@
-"""CIFAR-10 as JPEG files of quality 75, which the models of the board cifar10-small are trained and evaluated on.
+"""CIFAR-10 as JPEG files of quality 75, which small models of CIFAR-10 are trained and evaluated on.
 
 The images come from a copy (an npz of JPEG files for each split), or are remade from torchvision's original images by
 the encoder that wrote the copy. Hashes of the decoded test and dev images, which the package contains, decide whether
@@ -61,12 +61,11 @@ def cifar10_jpeg(*, split: str = TEST, folder: str | None = None, download: bool
     except PurebenchError as error:
         raise PurebenchError(f"{NAME}: expected images in {home}, but found none ({error}); {CURE}") from error
     made = replace(original, name=NAME, images=recompressed(original.images), ids=())
-    if split != TRAIN:
-        return _in_order_of_copy(made, split)
-    dev = _in_order_of_copy(made, DEV)
-    others = made.take(np.flatnonzero(~np.isin(pixel_hashes(made.images), stored_hashes(DEV))))
-    images, labels = (np.concatenate(pair) for pair in ((others.images, dev.images), (others.labels, dev.labels)))
-    return replace(made, images=images, labels=labels, ids=_ids(TRAIN, len(labels)))
+    places = _places_in_copy(made, TEST if split == TEST else DEV)
+    if split == TRAIN:
+        places = [*np.setdiff1d(np.arange(len(made)), places).tolist(), *places]
+    ids = _ids(TEST if split == TEST else TRAIN, len(made))[-len(places) :]
+    return replace(made.take(places), split=split, ids=ids)
 
 
 def recompressed(images: Array) -> Array:
@@ -130,8 +129,8 @@ def _ids(part: str, count: int) -> tuple[str, ...]:
     return tuple(f"{part}-{place}" for place in range(count))
 
 
-def _in_order_of_copy(made: ImageSet, split: str) -> ImageSet:
-    """Return the images of the copy among remade ones, in the copy's order. Raises if one of them is missing."""
+def _places_in_copy(made: ImageSet, split: str) -> list[int]:
+    """Return the places of the copy's images among remade ones, in the copy's order. Raises if one is missing."""
     places = {value: place for place, value in enumerate(pixel_hashes(made.images).tolist())}
     wanted = stored_hashes(split).tolist()
     if missing := sum(value not in places for value in wanted):
@@ -140,6 +139,4 @@ def _in_order_of_copy(made: ImageSet, split: str) -> ImageSet:
             f"remade from the images in {made.source}: they are not CIFAR-10's, or Pillow's JPEG library decodes "
             f"differently; give a folder with the copy, or evaluate on the original images: cifar10(split={split})."
         )
-    found = made.take([places[value] for value in wanted])
-    ids = _ids(split, len(found)) if split == TEST else _ids(TRAIN, len(made))[-len(found) :]
-    return replace(found, split=split, ids=ids)
+    return [places[value] for value in wanted]

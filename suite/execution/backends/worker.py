@@ -127,7 +127,7 @@ def _difference(job: AnyJob, here: AnyJob | None) -> str:
         return "the attack jobs that it needs differ"
     parts = [part for part in job.code if job.code[part] != here.code.get(part)]
     if not parts:
-        return "the weights, the images or the settings differ"
+        return "the weights, the images, the settings or the networks that can be compiled differ"
     return f"the code differs ({', '.join(_versions(part, job, here) for part in parts)})"
 
 

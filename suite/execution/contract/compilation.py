@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from purebench.execution.context import Context
 
 IMAGES = 3
+"""Images that a defense is probed with."""
 
 
 def compiled_networks(context: Context, name: str) -> Probed:
@@ -69,8 +70,11 @@ def probe_defense(board: Board, context: Context, make: Callable[[], Defense], l
 
 
 def with_layout(defense: Defense, board: Board) -> Defense:
-    """Return a defense with weights in the layout of the board's attacks; they are converted in place."""
-    return defense.to(memory_format=torch.channels_last) if board.channels_last else defense
+    """Return a defense with four-dimensional weights in the layout of the board's attacks, converted in place."""
+    for weight in defense.parameters() if board.channels_last else ():
+        if weight.ndim == 4:
+            weight.data = weight.data.clone(memory_format=torch.channels_last)
+    return defense
 
 
 def compiled_for(context: Context, name: str, defense: Defense) -> Compiled | None:

@@ -111,16 +111,15 @@ def of_row(result: DefenseResult, known: Mapping[str, Any], verification: str) -
         clean_acc=percent(result.clean),
         autoattack_acc=None if standard is None else percent(standard),
     )
-    entry["footnote"] = f"Verification by purebench: {verification}."
+    version = result.provenance.get("versions", {}).get("purebench", "")
+    entry["footnote"] = (
+        f"Robust accuracy {result.robust.percent()} ({100 * result.robust.confidence:g} % interval, {result.robust.n} "
+        f"images) under all attacks of the board {result.board['name']} of {f'purebench {version}'.rstrip()}"
+        f"{'; AutoAttack standard is not one of them' if standard is None else ''}. "
+        f"Verification by purebench: {verification}."
+    )
     if standard is None or result.robust.value < standard.value:
         entry["external"] = percent(result.robust)
-        entry["footnote"] = (
-            f"Robust accuracy {result.robust.percent()} ({100 * result.robust.confidence:g} % interval, "
-            f"{result.robust.n} images) under all attacks of the board {result.board['name']} of purebench "
-            f"{result.provenance.get('versions', {}).get('purebench', '')}".rstrip()
-            + ("." if standard else "; AutoAttack standard is not one of them.")
-            + f" {entry['footnote']}"
-        )
     return entry
 
 

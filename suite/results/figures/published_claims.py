@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any, Literal
@@ -90,7 +91,8 @@ class Claims(StrictModel):
         return self
 
 
-class PublishedClaim(StrictModel):
+@dataclass(frozen=True)
+class PublishedClaim:
     """A claim about a row, with its source.
 
     Attributes:
@@ -100,11 +102,6 @@ class PublishedClaim(StrictModel):
 
     claim: Claim
     source: ClaimSource
-
-    @property
-    def robust(self) -> float:
-        """The claimed robust accuracy as a fraction."""
-        return float(self.claim.robust) / 100
 
     @property
     def text(self) -> str:
@@ -143,7 +140,7 @@ def claims_of(result: DefenseResult) -> tuple[PublishedClaim, ...]:
     except (KeyError, TypeError, PurebenchError):  # a board of another version
         return ()
     return tuple(
-        PublishedClaim(claim=claim, source=claims().sources[claim.source])
+        PublishedClaim(claim, claims().sources[claim.source])
         for claim in claims().claims
         if claim.norm == norm
         and _same(_data(claim.data), data)

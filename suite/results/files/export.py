@@ -88,7 +88,7 @@ def load_results(folder: Path) -> list[DefenseResult]:
         PurebenchError: a file is not a result of this version, or the history of challenges is damaged.
     """
     timings, history = _read_timings(folder), read_history(folder)
-    return [_challenged(_named_result(path, timings), history) for path in result_files(folder)]
+    return [with_challenges(_named_result(path, timings), history) for path in result_files(folder)]
 
 
 def check_others(folder: Path, rows: Collection[str]) -> None:
@@ -116,11 +116,16 @@ def load_result(path: Path) -> DefenseResult:
     Raises:
         PurebenchError: the file is not a result of this version.
     """
-    return _challenged(_read_result(path, _read_timings(path.parent)), read_history(path.parent))
+    return with_challenges(_read_result(path, _read_timings(path.parent)), read_history(path.parent))
 
 
-def _challenged(result: DefenseResult, history: History) -> DefenseResult:
-    """Return the result with the bound of the last accepted challenge of this defense, if there is one."""
+def with_challenges(result: DefenseResult, history: History) -> DefenseResult:
+    """Return the result with the bound of the last accepted challenge of this defense, if there is one.
+
+    Args:
+        result: the result.
+        history: the history of the folder in which it is published.
+    """
     found = history.best(identity(result)) if history.events else None
     return result if found is None or found.after is None else replace(result, challenged=found.after.estimate)
 

@@ -63,6 +63,7 @@ class RowBadge:
         refuted_versions: how many of them were refuted.
         contradictory: the number of verdicts about this result file that do not follow from their evidence, and do not
             count.
+        undecided: the number of other verdicts about this result file that are undecided.
     """
 
     badge: Badge = Badge.UNVERIFIED
@@ -70,6 +71,7 @@ class RowBadge:
     versions: int = 1
     refuted_versions: int = 0
     contradictory: int = 0
+    undecided: int = 0
 
 
 def result_hash(result: DefenseResult) -> str:
@@ -193,7 +195,8 @@ def _badge(result: DefenseResult, verdicts: list[Verdict]) -> RowBadge:
     refuted = {one.result for one in good if one.badge is Badge.REFUTED}
     versions = len({own, *(one.result for one in verdicts)})
     badge = Badge.UNVERIFIED if best is None else best.badge
-    return RowBadge(badge, best, versions, len(refuted), len(told))
+    undecided = sum(one.badge is Badge.UNDECIDED for one in counted if one is not best)
+    return RowBadge(badge, best, versions, len(refuted), len(told), undecided)
 
 
 def _sha256(path: Path) -> str:

@@ -42,6 +42,7 @@ class Regression:
         pair: the comparison of the new result (a) with the old one (b).
         verdict: whether the new result is worse.
         reasons: differences of the conditions, which leave the verdict undecided.
+        remarks: differences that may explain a difference of the accuracies, but leave the verdict as it is.
         unchanged: whether both are results of the same defense with the same answers, so that there is no loss.
     """
 
@@ -49,6 +50,7 @@ class Regression:
     pair: Pair
     verdict: Change
     reasons: Sequence[str] = ()
+    remarks: Sequence[str] = ()
     unchanged: bool = False
 
     def to_dict(self) -> dict[str, Any]:
@@ -57,6 +59,7 @@ class Regression:
             "name": self.name,
             "verdict": str(self.verdict),
             "reasons": list(self.reasons),
+            "remarks": list(self.remarks),
             "unchanged": self.unchanged,
             **self.pair.to_dict(),
         }
@@ -94,7 +97,8 @@ def regressions(
         reasons = other_conditions(old.result, new.result, images=not shared)
         same = not reasons and unchanged(old.result, new.result)
         verdict = Change.NOT_WORSE if same else Change.UNDECIDED if reasons else decided(pair, margin)
-        found.append(Regression(new.name, pair, verdict, tuple(reasons), same))
+        remarks = [told] if not reasons and (told := other_classifier(old.result, new.result)) else []
+        found.append(Regression(new.name, pair, verdict, tuple(reasons), tuple(remarks), same))
     return found
 
 
@@ -131,7 +135,7 @@ def unchanged(old: DefenseResult, new: DefenseResult) -> bool:
         old: the old result.
         new: the new result.
     """
-    code = [one.provenance.get("code", {}).get("defense") for one in (old, new)]
+    code = [_code(one).get("defense") for one in (old, new)]
     if not code[0] or code[0] != code[1] or (old.spec, old.weights) != (new.spec, new.weights):
         return False
     return all(_answers(old, name) == _answers(new, name) for name in ("images", "labels", "attacks", "worst_case"))
@@ -159,10 +163,35 @@ def other_conditions(old: DefenseResult, new: DefenseResult, *, images: bool = T
     """
     names = other_board(old.board, new.board, images=images)
     told = [f"the boards differ in {', '.join(names)}"] if names else []
-    before, after = (one.provenance.get("code", {}).get("attacks", {}) for one in (old, new))
+    before, after = (_code(one).get("attacks") or {} for one in (old, new))
     changed = sorted(name for name in {*before} & {*after} if before[name] != after[name])
     told += [f"the code of attacks differs: {', '.join(changed)}"] if changed else []
-    return [*told, *(["the code of attacks is known for one of them only"] if bool(before) != bool(after) else [])]
+    if bool(before) != bool(after):
+        return [*told, "the code of attacks is known for one of them only"]
+    unknown = sorted(({*before} ^ {*after}) & {*old.board["attacks"]} & {*new.board["attacks"]})
+    return [*told, *([f"the code of attacks is known for one of them only: {', '.join(unknown)}"] if unknown else [])]
+
+
+def other_classifier(old: DefenseResult, new: DefenseResult) -> str:
+    """Return a remark if the code of the board's classifier or data set differs in two results, or is unknown in one.
+
+    It leaves the verdict as it is: the defense is often in the same file as the classifier, so that any change of it
+    changes this code.
+
+    Args:
+        old: the old result.
+        new: the new result, under attacks of the same code.
+    """
+    before, after = (_code(one).get("shared") for one in (old, new))
+    if before == after:
+        return ""
+    how = "differs" if before and after else "is known for one of them only"
+    return f"the code of the classifier or of the data set {how}, so a difference may not be due to the defense alone"
+
+
+def _code(result: DefenseResult) -> Mapping[str, Any]:
+    """Return the hashes of the code of a result; {} if they are not known."""
+    return result.provenance.get("code") or {}
 
 
 def other_board(old: Mapping[str, Any], new: Mapping[str, Any], *, images: bool = True) -> list[str]:

@@ -1,4 +1,6 @@
-"""Tests of gradient passes in bf16."""
+"""Tests of gradient passes in bf16 and TF32."""
+
+from typing import ClassVar
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from purebench.attacks.best import Best
 from purebench.attacks.gradient import losses
 from purebench.attacks.gradient.apgd import APGD
 from purebench.attacks.views.gradient_modes import exact
+from purebench.core.compute.devices import tf32
 from purebench.core.defense import as_defense
 from purebench.core.seeds import seeded
 from purebench.core.threat import ThreatModel
@@ -78,3 +81,39 @@ def test_fresh_draws_of_random_defenses_are_in_bf16_and_answers_of_deterministic
     best.settle(index, x, torch.zeros(1))
     assert coarse
     assert all(each is random for each in coarse)
+
+
+class Flagged(torch.autograd.Function):
+    """The identity, which notes whether forward and backward passes have TF32; its flag has no effect on a CPU."""
+
+    seen: ClassVar[list[tuple[str, bool]]] = []
+
+    @classmethod
+    def note(cls, name):
+        cls.seen.append((name, torch.backends.cuda.matmul.allow_tf32 and torch.backends.cudnn.allow_tf32))
+
+    @staticmethod
+    def forward(context, x):
+        Flagged.note("forward")
+        return x.clone()
+
+    @staticmethod
+    def backward(context, gradient):
+        Flagged.note("backward")
+        return gradient
+
+
+@pytest.mark.parametrize("outside", [True, False])
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
+def test_the_precision_of_a_view_decides_about_tf32_in_both_passes_of_a_look(precision, outside):
+    """A view in float32, such as that of known-randomness, has full float32 on a board whose attacks use TF32."""
+    view = exact(as_defense(lambda x: Flagged.apply(x).flatten(1)))
+    view.precision, x = precision, torch.rand(2, 1, 1, 3)
+    Flagged.seen.clear()
+    with tf32(outside):
+        view.look(x, torch.tensor([0, 1]), losses.find("ce"))
+        view.scores(x)
+        view.scores(x, coarse=True)
+        assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == outside
+    on = precision == "tf32"
+    assert Flagged.seen == [("forward", on), ("backward", on), ("forward", False), ("forward", on)]

@@ -71,6 +71,8 @@ def test_one_strength_is_enough_for_several_radii() -> None:
 def test_families_of_a_command_are_named_after_their_defenses() -> None:
     texts = ["blur(sigma={1, 2})", "mine.py:made(t={1, 2})", "blur(sigma={3, 4})"]
     assert [one.name for one in families_of(texts)] == ["blur", "mine.py-made", "blur-2"]
+    texts = ["a-2(x={1, 2})", "a(x={1, 2})", "a(x={3, 4})", "a(x={5, 6})", "b-c(x={1, 2})", "b(x={1, 2})"]
+    assert [one.name for one in families_of(texts)] == ["a-2", "a", "a-3", "a-4", "b-c", "b"]
 
 
 def test_radii_of_a_command_may_be_lists() -> None:

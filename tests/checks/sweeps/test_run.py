@@ -242,6 +242,8 @@ def test_the_cascade_gives_the_same_picks_in_a_deterministic_world(world: Path) 
 def test_an_outcome_is_read_back_and_another_choice_than_that_of_the_rule_is_refused(outcome: SweepOutcome) -> None:
     assert SweepOutcome.from_json(outcome.to_json()) == outcome
     changed = json.loads(outcome.to_json())
+    changed["families"][0]["choice"]["reason"] = "the words of another version"
+    assert SweepOutcome.from_json(json.dumps(changed)).families[0].choice.reason == "the words of another version"
     changed["families"][0]["choice"]["place"] = 0
     with pytest.raises(PurebenchError, match=r"choice: expected the strength that the rule chooses"):
         SweepOutcome.from_json(json.dumps(changed))

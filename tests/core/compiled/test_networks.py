@@ -1,5 +1,6 @@
 """Tests that networks are compiled for two batch sizes only, and that compiled calls give the network's own answers."""
 
+import pickle
 from contextlib import nullcontext
 from copy import deepcopy
 
@@ -10,8 +11,10 @@ from torch import nn
 from purebench.core.compute import cast_weights
 from purebench.core.compute.cast_weights import CastWeights
 from purebench.core.compute.compiled import Compiled, CompileFailure, Network, Networks, networks, probe
+from purebench.core.compute.compiled.agreement import ANSWERS, compare
 from purebench.core.compute.compiled.call_layout import Arguments, Layout
 from purebench.core.defense import Defense, Purifier, as_defense
+from purebench.core.errors import PurebenchError
 from purebench.defenses.diffusion.chain import run
 
 from counting_backend import Counting, is_weight  # isort: skip
@@ -152,11 +155,30 @@ def test_calls_that_the_probe_has_not_seen_run_uncompiled(backend, images):
     ]:
         assert layout.rows(Arguments.of(args, kwargs)) == 0
     assert layout.rows(Arguments.of((x, t, table), {"scale": None})) == 4
-    known.call(one, network, (x, t, table), {})
+    known.call(one, network, x, t, table)
     assert backend.graphs == 0
-    known.call(one, network, (x, t, table), {"scale": None})
+    known.call(one, network, x, t, table, scale=None)
     assert backend.graphs == 1
     assert Layout.of(layouts[0], layouts[0]) is None
+
+
+@pytest.mark.parametrize(("steps", "compiled"), [(2, True), (3, False)])
+def test_a_network_whose_calls_differ_in_a_number_is_compiled_for_two_numbers_at_most(backend, images, steps, compiled):
+    class Numbered(Purifier):
+        random = False
+
+        def __init__(self):
+            super().__init__()
+            self.network = Denoiser()
+
+        def forward(self, x):
+            for scale in range(steps):
+                x = self.network(x, x.new_ones(len(x)), x.new_zeros(4), scale=scale)
+            return x
+
+    probed = found(as_defense(Numbered(), Small()), images)
+    assert ("purifier.network" in probed.networks.names) == compiled
+    assert compiled or "differ from call to call" in probed.refused["purifier.network"]
 
 
 class Dropped(Small):
@@ -232,8 +254,21 @@ def test_other_answers_or_gradients_at_the_large_size_fail_instead_of_being_used
     defense = as_defense(Small())
     compiled = Compiled(defense, found(defense, images).networks)
     answers(defense, images[: LARGEST - 1], compiled)
-    with pytest.raises(CompileFailure, match=f"classifier: expected {part} of its compiled form"):
+    with pytest.raises(CompileFailure, match=f"classifier: expected {part} of .*; run without --compile$") as caught:
         answers(defense, images[:LARGEST], compiled)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # workers send it
+
+
+@pytest.mark.parametrize(("precision", "apart"), [("float16", 0.03), ("bfloat16", 0.1)])
+def test_answers_in_half_precision_may_differ_more(precision, apart):
+    def compared(factor):
+        one = torch.ones(3)
+        with torch.autocast("cpu", getattr(torch, precision)):
+            compare("answers", [one], [(1 + factor) * one], ANSWERS)
+
+    compared(apart / 10)
+    with pytest.raises(PurebenchError, match="expected answers of its compiled form within"):
+        compared(apart)
 
 
 class Smooth(Small):

@@ -1,6 +1,8 @@
-"""Tests the recipes of cifar10-small: losses against their formulas, random crops, precision, budget, and card."""
+"""Tests the recipes of small models of CIFAR-10: losses against their formulas, precision and card."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from purebench.core.defense import Purifier
 from purebench.core.seeds import seeded
 from purebench.data.image_set import ImageSet
 from purebench.data.jpeg_copy.cifar10 import DEV_IMAGES, cifar10_jpeg
+from purebench.defenses import checkpoints
 from purebench.defenses.training.cifar10 import classifier, purifiers, robust
 from purebench.defenses.training.precision import Precision, autocast, prepared
 from purebench.defenses.training.quality import mlvgm_purifiers
@@ -127,8 +130,8 @@ class Brighter(Purifier):
         return x + 0.1
 
 
-def test_figures_of_a_generative_model_are_accuracies_of_the_boards_classifier_and_psnr(
-    monkeypatch: pytest.MonkeyPatch,
+def test_figures_of_a_generative_model_are_psnr_and_accuracies_of_the_bundled_classifier(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     data = cifar10_like(30)
 
@@ -139,12 +142,15 @@ def test_figures_of_a_generative_model_are_accuracies_of_the_boards_classifier_a
             bright = (x.mean((1, 2, 3)) > 0.55).long()
             return functional.one_hot(bright, 2).float()
 
+    psnr = {"PSNR, brighter, 20 test images, dB (JPEG 75)": pytest.approx(20.0, abs=1e-3)}
     monkeypatch.setattr(purifiers, "cifar10_resnet", Means)
-    found = purifiers.figures({"brighter": Brighter()}, data, CPU, 20, shown=("brighter",))
-    assert found == {
-        "PSNR, brighter, 20 test images, dB": pytest.approx(20.0, abs=1e-3),
-        "clean accuracy, no purifier, 20 test images": 1.0,
-        "clean accuracy, brighter, 20 test images": 0.5,
+    monkeypatch.setattr(checkpoints, "BUNDLED", tmp_path)
+    assert purifiers.figures({"brighter": Brighter()}, data, CPU, 20, shown=("brighter",)) == psnr
+    (tmp_path / "cifar10-resnet.safetensors").touch()
+    assert purifiers.figures({"brighter": Brighter()}, data, CPU, 20, shown=("brighter",)) == {
+        **psnr,
+        "clean accuracy, no purifier, 20 test images (JPEG 75)": 1.0,
+        "clean accuracy, brighter, 20 test images (JPEG 75)": 0.5,
     }
 
 
@@ -166,3 +172,12 @@ def test_the_purifiers_on_the_card_of_an_mlvgm_reconstruct_and_resample() -> Non
     assert torch.allclose(plain, again, atol=1e-6)
     names = [f"{schedule} × {attenuation}" for schedule in ("linear", "cosine") for attenuation in ("0.5", "0.7", "1")]
     assert list(made) == ["reconstruction (alpha 0)", *names]
+
+
+def test_figures_of_classifiers_are_marked_as_those_of_the_copy() -> None:
+    data = cifar10_like(8)
+    with seeded("marked"):
+        model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2))
+    plain, robust_figures = (recipe.quality(model, data, CPU) for recipe in (classifier.recipe, robust.fast_at))
+    assert list(plain) == ["clean accuracy, 8 test images (JPEG 75)"]
+    assert list(robust_figures) == [*plain, "accuracy under PGD, 20 steps, linf 8/255, 8 test images (JPEG 75)"]

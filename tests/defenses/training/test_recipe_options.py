@@ -86,7 +86,7 @@ def test_the_loss_is_computed_in_the_precision_of_the_recipe(
 
 
 def test_the_card_states_the_images_and_their_augmentation(tmp_path: Path) -> None:
-    made = card(tmp_path / "made", replace(RECIPE, crop=2, licence="ramps (made here)"), steps=1)
+    made = card(tmp_path / "made", replace(RECIPE, crop=2, trained_on="ramps (made here)"), steps=1)
     assert "- Data: ramps (made here), the last 8 held out for choosing settings; mirrored, cropped\n" in made
     usual = card(tmp_path / "usual", RECIPE, steps=1)
     licence = "Fashion-MNIST training images (MIT licence)"

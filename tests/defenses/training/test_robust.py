@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from purebench.core.seeds import seeded
 from purebench.core.threat import ThreatModel
+from purebench.data.image_set import ImageSet
 from purebench.defenses.training.recipes import robust
 
 X = 0.3 + 0.4 * torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -68,10 +69,30 @@ def test_pgd_at_loss_exceeds_the_clean_cross_entropy():
 
 
 def test_radius_grows_to_its_full_size_during_warm_up():
-    radii = [robust.growing(share).radius for share in (0.0, 0.05, robust.WARM_UP, 1.0)]
+    radii = [robust.at_share(share).radius for share in (0.0, 0.05, robust.WARM_UP, 1.0)]
     assert radii == sorted(radii)
     assert radii[0] == pytest.approx(0.1 * robust.THREAT.radius)
     assert radii[-1] == robust.THREAT.radius
+
+
+def test_accuracy_after_the_ascent_is_the_share_of_images_whose_margin_exceeds_the_radius(monkeypatch):
+    """On two classes of a linear model the worst point lowers the margin by the radius times the l1 norm."""
+    monkeypatch.setattr(robust, "CHECK_BATCH", 4)  # less than the number of images
+    with seeded("margins"):
+        model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+        images = 0.3 + 0.4 * torch.rand(30, 1, 4, 4)
+    weight = (model[1].weight[1] - model[1].weight[0]).detach()
+    values = images.flatten(1) @ weight
+    middle = values.median() + 1e-4
+    model[1].bias = nn.Parameter(torch.stack([middle, torch.tensor(0.0)]))  # half of the images are in each class
+    labels, margins = (values > middle).long(), (values - middle).abs()
+    threat = ThreatModel("linf", float(margins.quantile(0.4) / weight.abs().sum()))
+    expected = float((margins > threat.radius * weight.abs().sum()).float().mean())
+    assert 0.5 < expected < 0.7
+    data = ImageSet("made", images.numpy(), labels.numpy(), ("a", "b"), "made")
+    found = robust.accuracy_after_ascent(model, data, torch.device("cpu"), threat)
+    assert found == pytest.approx(expected)
+    assert not model.training
 
 
 @pytest.mark.parametrize("name", ["fashion_trades", "fashion_pgd_at"])

@@ -11,7 +11,7 @@ from purebench.leaderboards.site.build import build_site
 from purebench.leaderboards.site.cards import Card, Catalogue
 from purebench.results.ranking.comparisons import Side, comparisons
 
-from browsing import resize  # isort: skip
+from browsing import open_page, requested, resize  # isort: skip
 from site_sources import HOSTILE, hostile_catalogue, hostile_source, large_source, small_source  # isort: skip
 
 pytest.importorskip("selenium")
@@ -45,12 +45,6 @@ def large(tmp_path_factory):
     out = tmp_path_factory.mktemp("large") / "site"
     build_site([large_source(out.parent)], out, Catalogue())
     return out
-
-
-def open_page(browser, path, fragment=""):
-    browser.get("about:blank")  # so that a changed fragment is another page
-    browser.get_log("browser")
-    browser.get(path.as_uri() + fragment)
 
 
 def texts(browser, css):
@@ -234,20 +228,17 @@ def test_a_page_of_500_rows_has_at_most_2_mb(large):
 
 
 def test_no_request_leaves_the_page(browser, small):
-    browser.get_log("performance")
-    for fragment in ("", "#view=scatter", "#view=images", "#view=compare"):
+    requested(browser)
+    for fragment in VIEWS:
         open_page(browser, small / "boards" / "small.html", fragment)
     for name in ("index.html", "methodology.html", "glossary.html", "changes.html", "defenses/robust.html"):
         open_page(browser, small / name)
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [one["params"]["request"]["url"] for one in events if one["method"] == "Network.requestWillBeSent"]
+    asked = requested(browser)
     assert len(asked) > 20
     assert [one for one in asked if not one.startswith(("file:", "data:", "about:"))] == []
 
 
-@pytest.mark.parametrize(
-    "fragment", ["", "#view=scatter", "#view=ranks", "#view=attacks", "#view=images", "#view=compare"]
-)
+@pytest.mark.parametrize("fragment", VIEWS)
 def test_hostile_texts_do_nothing(browser, tmp_path, fragment):
     build_site([hostile_source(tmp_path)], tmp_path / "site", hostile_catalogue(), title=HOSTILE, changes=HOSTILE)
     open_page(browser, tmp_path / "site" / "boards" / "hostile.html", fragment)

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from purebench.leaderboards.site.cards import Catalogue
 from purebench.leaderboards.site.pictures import find_pictures
 from purebench.results.files.bundles.bundle import read_bundle
 
-from browsing import resize  # isort: skip
+from browsing import open_page, requested, resize  # isort: skip
 from picture_bundles import pictured_board  # isort: skip
 
 pytest.importorskip("selenium")
@@ -38,22 +37,19 @@ def page(board, tmp_path_factory):
     out = tmp_path_factory.mktemp("site") / "site"
     source = load_source(board.results)
     build_site([source], out, Catalogue(), pictures=find_pictures([source], [board.bundles["none"]]))
-    return (out / "boards" / "small.html").as_uri()
+    return out / "boards" / "small.html"
 
 
 def open_images(browser, page, fragment):
-    browser.get("about:blank")
-    browser.get_log("browser")
-    browser.get_log("performance")
-    browser.get(f"{page}#view=images&{fragment}")
+    requested(browser)
+    open_page(browser, page, f"#view=images&{fragment}")
     browser.set_script_timeout(20)
     assert browser.execute_async_script(WAIT)
 
 
 def asked(browser):
     """The files of pictures that the page has loaded."""
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    urls = [one["params"]["request"]["url"] for one in events if one["method"] == "Network.requestWillBeSent"]
+    urls = requested(browser)
     assert [one for one in urls if not one.startswith(("file:", "data:", "about:"))] == []
     return sorted({one.split("/small/")[-1] for one in urls if "/pictures/" in one})
 
@@ -112,6 +108,6 @@ def test_a_missing_file_of_pictures_is_reported_in_its_cells(browser, board, tmp
     found = find_pictures([source], [board.bundles["none"]])
     build_site([source], tmp_path / "site", Catalogue(), pictures=found)
     (tmp_path / "site/pictures/small/rows/none/1.js").unlink()
-    open_images(browser, (tmp_path / "site/boards/small.html").as_uri(), "row=none")
+    open_images(browser, tmp_path / "site/boards/small.html", "row=none")
     cells = [one.text for one in browser.find_elements("css selector", ".triple")]
     assert [number for number, text in enumerate(cells) if "cannot be loaded" in text] == list(range(20, 40))

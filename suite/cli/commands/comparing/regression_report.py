@@ -165,6 +165,7 @@ def _notes(found: Sequence[Regression], rows: _Rows, margin: float, what: str) -
     first, tests = found[0].pair.found.difference, sorted({one.pair.found.test for one in found})
     points = f"{100 * margin:g} point{'' if margin == 0.01 else 's'}"
     reasons = [f"{one.name}: undecided because {reason}" for one in found for reason in one.reasons]
+    reasons += [f"{one.name}: {remark}" for one in found for remark in one.remarks]
     open_ones = [one for one in found if one.verdict is Change.UNDECIDED and not one.reasons]
     return [
         f"difference: {what}, paired by image; {first.n} images; {100 * first.confidence:g} % interval: "

@@ -57,7 +57,7 @@ def fetch(
         fetched = fetch_files(needed, RecordedHashes.of(home), progress, only_check=dry_run)
     for one in fetched:
         if one.state is not State.MISSING:
-            print(printable(f"{one.state}: {one.needed.file.place}: {one.told}"))
+            print(printable(f"{one.state}: {one.needed.found or one.needed.file.place}: {one.told}"))
     now = [replace(one.needed, found=Path(one.needed.file.place) if one.usable else None) for one in fetched]
     rows = runnable_rows(chosen, now, faults)
     print(printable(f"rows that can be run now: {', '.join(rows) or 'none'}"))

@@ -142,7 +142,14 @@ def _sweep(
     from purebench.checks.sweeps.definition import IMAGES, Sweep, families_of, radii_of, read_sweep, sweep_file
     from purebench.core.errors import PurebenchError
 
-    path = None if defenses else sweep_file(board)
+    path = sweep_file(board)
+    if defenses:
+        if path == Path(board):
+            raise PurebenchError(
+                f"--defense: expected a board, but {board} is a file with families; name its board, or remove "
+                "--defense."
+            )
+        path = None  # not the sweep that comes with a bundled board
     if path is None and not defenses:
         raise PurebenchError(
             f"sweep: expected a defense with several values of a parameter, such as -d 'jpeg(quality={{50, 75}})', "

@@ -36,8 +36,8 @@ def export(
     results: Annotated[
         Path | None,
         typer.Option(
-            help="Folder in which the results are published, whose verdicts (purebench verify --record) the tables "
-            "show. Default: none, and all rows are unverified."
+            help="Folder in which the results are published, whose verdicts (purebench verify --record) and accepted "
+            "challenges the tables show. Default: none, and all rows are unverified."
         ),
     ] = None,
 ) -> None:
@@ -56,8 +56,9 @@ def export(
     from purebench.leaderboards.table_files import attacks_comma_separated, comma_separated, latex, markdown
     from purebench.records.provenance import versions
     from purebench.records.store import reading
+    from purebench.results.files.challenge_history import read_history
     from purebench.results.files.companions import companions_in_store
-    from purebench.results.files.export import write_files
+    from purebench.results.files.export import with_challenges, write_files
     from purebench.results.files.stored_board import from_store, unlisted
     from purebench.results.files.verdicts import load_badges
     from purebench.results.grading.gathering import declared_controls, evidence_of
@@ -73,6 +74,9 @@ def export(
     name = stored_name(board)
     found, records = from_store(path, name)
     merged = merge(found, records)
+    if results is not None:
+        history = read_history(results)
+        merged = [with_challenges(one, history) for one in merged]
     evidence = evidence_of(merged, companions_in_store(path, found), declared_controls(found))
     rows = rank(merged, evidence, found.origin)
     badges = load_badges(results, merged)

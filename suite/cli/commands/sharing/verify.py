@@ -86,11 +86,11 @@ def verify(
 
     if publish and record is None:
         raise PurebenchError("--publish: expected the folder of results; add --record FOLDER.")
+    if record is not None and record.exists() and not record.is_dir():
+        raise PurebenchError(f"--record: expected a folder of results, but {record} is a file; name another.")
     if record is not None and not publish:  # before the queries, which take long
         read = read_bundle(bundle)
         check_published(record, read.result.name, read.result_hash)
-    if record is not None and record.exists() and not record.is_dir():
-        raise PurebenchError(f"--record: expected a folder of results, but {record} is a file; name another.")
     chosen = secrets.randbelow(MOST_SEED + 1) if seed is None else seed
     with progress_bar(f"verify {bundle.name}") as tell:
         found = verify_bundle(

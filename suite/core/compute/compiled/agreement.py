@@ -13,9 +13,9 @@ from torch.utils import _pytree as pytree
 from purebench.core.compute.compiled.call_layout import Arguments
 from purebench.core.errors import PurebenchError
 
-ANSWERS = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
+ANSWERS = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Largest difference of the answers, in the l2 norm, over the norm of the answers, by their type."""
-GRADIENTS = {torch.float32: 0.1, torch.bfloat16: 0.3}
+GRADIENTS = {torch.float32: 0.1, torch.float16: 0.2, torch.bfloat16: 0.3}
 """Largest difference of the gradients, likewise. It is larger because a rounding error that moves an activation across
 the kink of a ReLU changes the gradient by a whole path: 0.7 % on the bundled ResNet."""
 

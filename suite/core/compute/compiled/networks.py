@@ -9,7 +9,7 @@ sizes, and would choose its code by the size that came first.
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -33,7 +33,19 @@ SHARE = 8
 
 
 class CompileFailure(WholeFault):
-    """A network cannot be compiled, or gives other answers when it is."""
+    """A network cannot be compiled, or gives other answers when it is.
+
+    Args:
+        name: The name of the network.
+        reason: The reason, in one line.
+    """
+
+    def __init__(self, name: str, reason: str):
+        super().__init__(name, reason)
+        self.name, self.reason = name, reason
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}; run without --compile"
 
 
 @dataclass(frozen=True)
@@ -73,14 +85,14 @@ class Networks:
         """Rows of a large and of a small compiled call; equal for a device batch of 1."""
         return self.largest, max(1, self.largest // SHARE)
 
-    def call(self, network: Network, module: nn.Module, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    def call(self, network: Network, module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
         """Return the answer of a network, compiled if the call has one of its layouts.
 
         Args:
             network: The network.
             module: Its module in a copy of the defense.
-            args: The arguments.
-            kwargs: The named arguments.
+            *args: The arguments.
+            **kwargs: The named arguments.
 
         Raises:
             CompileFailure: If it cannot be compiled, or gives other answers when it is.
@@ -112,10 +124,8 @@ class Networks:
                 if "recompile" not in str(error):
                     raise
                 reason = next((line.strip() for line in str(error).splitlines() if "guard" not in line.lower()), "")
-                raise CompileFailure(
-                    f"{name}: expected a network that is compiled once for a size, but it has to be compiled again "
-                    f"({reason}); run without --compile."
-                ) from error
+                told = "expected a network that is compiled once for a size, but it has to be compiled again"
+                raise CompileFailure(name, f"{told} ({reason})") from error
 
     def _compile(self, name: str, module: nn.Module, given: Arguments, size: int) -> Callable[..., Any]:
         # a code object of its own, because torch keeps compiled code, and limits its number, by code object
@@ -128,7 +138,7 @@ class Networks:
         except Exception as error:  # the compiler, and what it calls, may raise any error
             if out_of_memory(error):
                 raise
-            raise CompileFailure(f"{name}: {reason_of(error)}") from error
+            raise CompileFailure(name, reason_of(error)) from error
         return made
 
 
@@ -148,16 +158,12 @@ class Compiled(PassContext):
         """Replace `forward` of the networks."""
         for network in self.networks.networks:
             module = self.defense.get_submodule(network.name)
-            module.forward = partial(_enter, self.networks, network, module)
+            module.forward = partial(self.networks.call, network, module)
 
     def end(self) -> None:
         """Put `forward` back."""
         for network in self.networks.networks:
             del self.defense.get_submodule(network.name).forward
-
-
-def _enter(networks: Networks, network: Network, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    return networks.call(network, module, args, kwargs)
 
 
 def _forward(module: Any, *args: Any, **kwargs: Any) -> Any:

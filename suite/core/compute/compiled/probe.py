@@ -19,7 +19,7 @@ from purebench.core.compute.compiled.networks import Compiled, CompileFailure, N
 MOST = 4
 """Networks of a defense that are compiled, those with the most parameters: each costs up to a minute per size."""
 MOST_LAYOUTS = 2
-"""Layouts of the calls of a network that are compiled, those that come first."""
+"""Most layouts of the calls of a compiled network. If the time is passed as a number, each step has its own layout."""
 MOST_CALLS = 4
 """Calls of a network that are looked at, with and without gradients each; a chain makes hundreds of equal ones."""
 
@@ -159,7 +159,8 @@ def _layouts(first: _Calls | None, second: _Calls) -> tuple[Layout, ...]:
         return ()
     pairs = zip(first.given, second.given, strict=True)
     found = [layout for (one, _), (other, _) in pairs if (layout := Layout.of(one, other)) is not None]
-    return tuple(dict.fromkeys(found))[:MOST_LAYOUTS]
+    layouts = tuple(dict.fromkeys(found))
+    return layouts if len(layouts) <= MOST_LAYOUTS else ()
 
 
 def _failure(networks: Networks, network: Network, calls: _Calls, defense: nn.Module, inside: Inside) -> str:
@@ -168,9 +169,9 @@ def _failure(networks: Networks, network: Network, calls: _Calls, defense: nn.Mo
         for given, gradients in calls.given:
             args, kwargs = pytree.tree_unflatten(given.leaves, given.structure)
             with inside(defense), torch.set_grad_enabled(gradients):
-                networks.call(network, calls.module, args, kwargs)
+                networks.call(network, calls.module, *args, **kwargs)
     except CompileFailure as error:
-        return str(error).removeprefix(f"{network.name}: ")
+        return error.reason
     return ""
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from purebench.boards.derived.growing_effort import MOST_LEVELS, grown_name
 from purebench.boards.effort_settings import EffortSettings
-from purebench.results.grading.growing import passes_of_next_level, unfinished
+from purebench.results.grading.unfinished_rows import passes_of_next_level, unfinished
 
 from ladders import ladder_results, own_attack  # isort: skip
 from synthetic import make_board  # isort: skip
