@@ -14,7 +14,7 @@ from PIL import Image
 from purebench.core.errors import PurebenchError
 from purebench.data.image_set import ImageSet
 from purebench.data.jpeg_copy import cifar10 as jpeg_copy
-from purebench.data.jpeg_copy.cifar10 import cifar10_jpeg, pixel_hashes, recompressed, stored_hashes
+from purebench.data.jpeg_copy.cifar10 import cifar10_jpeg, label_hash, pixel_hashes, recompressed, stored_hashes
 
 N, DEV_IMAGES = 12, 4
 CLASSES = tuple(f"class {number}" for number in range(10))
@@ -35,7 +35,9 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarr
     """The order of a copy of 12 test and 12 training images, of which the package knows the hashes."""
     order = {split: np.random.default_rng(7 + len(split)).permutation(N) for split in ("test", "train")}
     hashes = {split: pixel_hashes(inverted(originals(split).images[places])) for split, places in order.items()}
-    np.savez(tmp_path / "hashes.npz", test=hashes["test"], dev=hashes["train"][-DEV_IMAGES:])
+    labels = {split: originals(split).labels[places] for split, places in order.items()}
+    of_labels = {"test labels": label_hash(labels["test"]), "dev labels": label_hash(labels["train"][-DEV_IMAGES:])}
+    np.savez(tmp_path / "hashes.npz", test=hashes["test"], dev=hashes["train"][-DEV_IMAGES:], **of_labels)
     monkeypatch.setattr(jpeg_copy, "HASHES", tmp_path / "hashes.npz")
     monkeypatch.setattr(jpeg_copy, "DEV_IMAGES", DEV_IMAGES)
     monkeypatch.setattr(jpeg_copy, "recompressed", inverted)
@@ -132,6 +134,10 @@ def test_a_copy_is_read_and_checked(
     assert (dev.images == train.images[-DEV_IMAGES:]).all()
     assert dev.ids == train.ids[-DEV_IMAGES:]
     assert [data.split for data in (test, train, dev)] == ["test", "train", "dev"]
+    for split, whole in (("test", test), ("train", train)):
+        write_copy(tmp_path, split, whole.images, np.roll(whole.labels, 1))
+        with pytest.raises(PurebenchError, match=r"expected the labels of the (test|dev) images"):
+            cifar10_jpeg(split=split, folder=str(tmp_path))
     write_copy(tmp_path, "test", inverted(originals("test").images), test.labels)  # another order
     with pytest.raises(PurebenchError, match=re.escape("cifar10_jpeg_test.npz: expected the 12 test images")):
         cifar10_jpeg(split="test", folder=str(tmp_path))

@@ -38,7 +38,8 @@ def cifar10_jpeg(*, split: str = TEST, folder: str | None = None, download: bool
 
     If the folder contains a copy (cifar10_jpeg_train.npz and cifar10_jpeg_test.npz, see `cifar10`), the images are
     those of the copy. Otherwise torchvision's original images are encoded (by jpeglib, in about two minutes for all)
-    and decoded again. In both cases the test and dev images are compared with the hashes of the copy.
+    and decoded again. In both cases the test and dev images are compared with the hashes of the copy, and a copy's
+    labels too.
 
     Args:
         split: `test` (10,000), `train` (50,000), or `dev`: the last 5,000 training images of the copy, which are the
@@ -106,13 +107,22 @@ def pixel_hashes(images: Array) -> Array:
 
 
 def stored_hashes(split: str) -> Array:
-    """Return the hashes of the copy's test or dev images in the copy's order, uint64 [N]."""
+    """Return the hashes of the copy's images, uint64 [N], or labels, uint64 [1], named `test`, `dev`, `test labels`, `dev labels`."""
     with np.load(HASHES) as stored:
         return np.asarray(stored[split])
 
 
+def label_hash(labels: Array) -> Array:
+    """Return the first 64 bits of the sha256 of labels in their order, uint64 [1], from labels [N] below 256."""
+    return pixel_hashes(labels.astype(np.uint8)[None])
+
+
 def _from_copy(path: Path, split: str) -> ImageSet:
-    """Return the images of a copy. Raises if its test or dev images are not those that the package has hashes of."""
+    """Return the images of a copy.
+
+    Raises:
+        PurebenchError: Its test or dev images or their labels are not those that the package has hashes of.
+    """
     whole = replace(cifar10(npz=str(path)), name=NAME, split=split)
     whole = replace(whole, ids=_ids(TEST if split == TEST else TRAIN, len(whole)))
     checked = whole if split == TEST else whole.take(range(len(whole))[-DEV_IMAGES:])
@@ -121,6 +131,11 @@ def _from_copy(path: Path, split: str) -> ImageSet:
         raise PurebenchError(
             f"{path}: expected the {len(wanted):,} {TEST if split == TEST else DEV} images of the JPEG copy in its "
             f"order, but got {len(checked):,} other images; {CURE}"
+        )
+    part = TEST if split == TEST else DEV
+    if not np.array_equal(label_hash(checked.labels), stored_hashes(f"{part} labels")):
+        raise PurebenchError(
+            f"{path}: expected the labels of the {part} images of the JPEG copy, but got others; {CURE}"
         )
     return checked if split == DEV else whole
 

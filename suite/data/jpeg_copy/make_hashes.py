@@ -1,4 +1,4 @@
-"""Makes cifar10_hashes.npz: the hashes of the test and dev images of a JPEG copy of CIFAR-10.
+"""Makes cifar10_hashes.npz: the hashes of the test and dev images, and of their labels, of a JPEG copy of CIFAR-10.
 
     python suite/data/jpeg_copy/make_hashes.py FOLDER
 
@@ -13,16 +13,17 @@ from pathlib import Path
 import numpy as np
 
 from purebench.data.datasets import cifar10
-from purebench.data.jpeg_copy.cifar10 import DEV_IMAGES, HASHES, pixel_hashes
-from purebench.data.splits import TEST, TRAIN
+from purebench.data.jpeg_copy.cifar10 import DEV_IMAGES, HASHES, label_hash, pixel_hashes
+from purebench.data.splits import DEV, TEST, TRAIN
 
 
 def main(folder: Path) -> None:
     """Write the hashes beside this script."""
-    copies = {split: cifar10(npz=str(folder / f"cifar10_jpeg_{split}.npz")).images for split in (TEST, TRAIN)}
-    test, dev = pixel_hashes(copies[TEST]), pixel_hashes(copies[TRAIN][-DEV_IMAGES:])
-    np.savez(HASHES, test=test, dev=dev)
-    print(HASHES, len(np.unique(test)), len(np.unique(dev)))
+    copies = {split: cifar10(npz=str(folder / f"cifar10_jpeg_{split}.npz")) for split in (TEST, TRAIN)}
+    parts = {TEST: copies[TEST], DEV: copies[TRAIN].take(range(len(copies[TRAIN]))[-DEV_IMAGES:])}
+    images = {part: pixel_hashes(found.images) for part, found in parts.items()}
+    np.savez(HASHES, **images, **{f"{part} labels": label_hash(found.labels) for part, found in parts.items()})
+    print(HASHES, *(len(np.unique(found)) for found in images.values()))
 
 
 if __name__ == "__main__":
