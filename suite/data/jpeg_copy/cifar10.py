@@ -107,7 +107,7 @@ def pixel_hashes(images: Array) -> Array:
 
 
 def stored_hashes(split: str) -> Array:
-    """Return the hashes of the copy's images, uint64 [N], or labels, uint64 [1], named `test`, `dev`, `test labels`, `dev labels`."""
+    """Return hashes of the copy: of its images `test` or `dev`, uint64 [N], or of their labels `test labels`, [1]."""
     with np.load(HASHES) as stored:
         return np.asarray(stored[split])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,8 @@ def main(folder: Path) -> None:
     copies = {split: cifar10(npz=str(folder / f"cifar10_jpeg_{split}.npz")) for split in (TEST, TRAIN)}
     parts = {TEST: copies[TEST], DEV: copies[TRAIN].take(range(len(copies[TRAIN]))[-DEV_IMAGES:])}
     images = {part: pixel_hashes(found.images) for part, found in parts.items()}
-    np.savez(HASHES, **images, **{f"{part} labels": label_hash(found.labels) for part, found in parts.items()})
+    labels: dict[str, Any] = {f"{part} labels": label_hash(found.labels) for part, found in parts.items()}
+    np.savez(HASHES, **labels, test=images[TEST], dev=images[DEV])
     print(HASHES, *(len(np.unique(found)) for found in images.values()))
 
 
