@@ -19,6 +19,7 @@ from purebench.leaderboards.evidence.grade_text import UPPER_BOUND
 from purebench.leaderboards.figures_text import VOTE, looks_text, milliseconds_text
 from purebench.leaderboards.notes import METHOD_NAMES, compared_text, methods_text, stopped_text
 from purebench.leaderboards.sections import Section, anchors, section
+from purebench.records.provenance import COMPILED
 from purebench.results.certificates import certificates
 from purebench.results.distances import nearest_distances
 from purebench.results.figures.passes import MEANING
@@ -28,7 +29,7 @@ from purebench.results.files.verdicts import RowBadge
 from purebench.results.grading.convergence import count_text
 from purebench.results.grading.gathering import Companions, declared_controls, evidence_of
 from purebench.results.grading.optimality import global_optimality
-from purebench.results.ranking.rank import rank
+from purebench.results.ranking.rank import Row, rank
 from purebench.results.results import CLEAN, DefenseResult, spec_text
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ def render(
         passes_meaning=MEANING,
         claimed=PROTOCOL if any(one.claims for one in sections) else "",
         spec_text=lambda use: spec_text({"name": use.name, "params": use.params}),
+        compiled=_compiled(board, rows),
         provenance=[(row.name, _origin(row.result)) for row in rows],
         shared=_origin(rows[0].result) if rows else {},
         style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),  # our own file, which needs no escaping
@@ -166,8 +168,15 @@ def _optimal(sections: Sequence[Section]) -> str:
 
 
 def _origin(result: DefenseResult) -> dict[str, Any]:
-    """Return where a result was computed; the hashes of its code differ from row to row and are not shown."""
-    return {name: value for name, value in result.provenance.items() if name != "code"}
+    """Return where a result was computed, without its code's hashes and the networks, which differ from row to row."""
+    return {name: value for name, value in result.provenance.items() if name not in ("code", COMPILED)}
+
+
+def _compiled(board: Board, rows: Sequence[Row]) -> str:
+    """Return whose networks the attacks called compiled; empty if the board asks for no compilation."""
+    found = {row.name: ", ".join(row.result.provenance.get(COMPILED, ())) for row in rows}
+    told = "; ".join(f"{name} ({networks})" for name, networks in found.items() if networks)
+    return f"Compiled networks in attacks: {told or 'none'}." if board.compile else ""
 
 
 def _threat(board: Board) -> str:

@@ -15,6 +15,7 @@ from purebench.leaderboards.badge_text import verification_text
 from purebench.leaderboards.evidence.claims_table import claims_table
 from purebench.leaderboards.evidence.controls import controls_table
 from purebench.leaderboards.notes import ALIKE, notes, threat_text
+from purebench.records.provenance import COMPILED
 from purebench.results.files.verdicts import RowBadge
 from purebench.results.grading.convergence import count_text
 from purebench.results.grading.criteria.letters import FAILING
@@ -111,7 +112,7 @@ def board_table(
     converged = count_text(evidence.convergence)
     beside = [table for table in (claims_table(rows), controls_table(evidence, width)) if table is not None]
     told = [Text(printable(verification_text(rows, badges or {})), style="dim")] if rows else []
-    return Group(_heading(board), *shown, *notes(board, rows, marks, left_out, converged), *told, *beside)
+    return Group(_heading(board, rows), *shown, *notes(board, rows, marks, left_out, converged), *told, *beside)
 
 
 def _widths(bar: int, longest: int) -> tuple[int, int]:
@@ -158,7 +159,7 @@ def draw(estimate: Estimate, width: int, clean: Estimate | None = None) -> Text:
     return bar
 
 
-def _heading(board: Board) -> Text:
+def _heading(board: Board, rows: Sequence[Row]) -> Text:
     heading = Text(printable(board.title), style="bold")
     facts = [
         threat_text(board),
@@ -169,10 +170,18 @@ def _heading(board: Board) -> Text:
         *(["cascade"] if board.cascade else []),
         *([f"attacks in {board.attack_precision}"] if board.attack_precision != "float32" else []),
         *(["attacks in channels-last layout"] if board.channels_last else []),
-        *(["attacks compiled"] if board.compile else []),
+        *([_compiled(rows)] if board.compile else []),
     ]
     heading.append("\n" + " · ".join(facts), style="not bold dim")
     return heading
+
+
+def _compiled(rows: Sequence[Row]) -> str:
+    """Return in how many rows the attacks called compiled networks."""
+    count = sum(bool(row.result.provenance.get(COMPILED)) for row in rows)
+    if count == len(rows):
+        return "attacks compiled"
+    return f"attacks compiled in {count} of {len(rows)} rows"
 
 
 def _rank(row: Row) -> Text:

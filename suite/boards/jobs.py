@@ -27,6 +27,7 @@ class Job:
         after: In a cascade, or if the attack has `spare`, the keys of the jobs whose verdicts spare images this attack.
         source: Key of the job whose adversarial images the attack reuses, or None.
         code: The code that runs it, as returned by `BoardCode.of_job`.
+        compiled: The networks of the defense that the attack calls compiled.
     """
 
     key: str
@@ -37,6 +38,7 @@ class Job:
     after: tuple[str, ...] = ()
     source: str | None = None
     code: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    compiled: tuple[str, ...] = ()
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -166,7 +168,8 @@ class _Keys:
             needed |= {"source": [source]} if source else {}
             key = hash_of(self._decides(block, defense, attack) | needed)
             code = self._code(defense.name, attack.name)
-            self.known[place] = Job(key, self._stream(block, attack), defense, attack, block, after, source, code)
+            stream, compiled = self._stream(block, attack), tuple(self.compiled.get(defense.name, ()))
+            self.known[place] = Job(key, stream, defense, attack, block, after, source, code, compiled)
         return self.known[place]
 
     def worst_case(

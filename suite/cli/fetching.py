@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +12,8 @@ from purebench.boards.files.needed_files import NeededFile
 from purebench.cli.missing_files import how_to_get
 from purebench.core.errors import Missing, PurebenchError
 from purebench.core.files.digests import Digest, file_digest
-from purebench.core.files.download import BEGINNING, Progress, download, instead_of_file
+from purebench.core.files.download import Progress, download
+from purebench.core.files.http_answer import BEGINNING, instead_of_file
 from purebench.core.files.recorded_hashes import RecordedHashes
 
 
@@ -45,6 +47,29 @@ class Fetched:
         return self.state in (State.HERE, State.DOWNLOADED)
 
 
+@contextmanager
+def only_fetch(home: Path) -> Iterator[None]:
+    """Make the folder of models, and keep other processes from fetching into it.
+
+    Raises:
+        PurebenchError: the folder cannot be made or written, or another process fetches into it.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(home / ".fetch.lock", timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise PurebenchError(f"expected no other purebench fetch into {home}, but one runs; wait for it.") from None
+    except OSError as error:
+        raise PurebenchError(
+            f"{home}: expected a folder that can be written, but {error}; set $PUREBENCH_MODELS to another one."
+        ) from error
+    with lock:
+        yield
+
+
 def fetch_files(
     needed: Sequence[NeededFile], recorded: RecordedHashes, progress: Progress, *, only_check: bool = False
 ) -> list[Fetched]:
@@ -54,14 +79,14 @@ def fetch_files(
         needed: the files.
         recorded: the hashes that were recorded at the first use of files whose hash is not known.
         progress: called with what is done, the bytes done and their number.
-        only_check: download nothing.
+        only_check: write nothing.
     """
     return [_fetch(one, recorded, progress, only_check=only_check) for one in needed]
 
 
 def _fetch(one: NeededFile, recorded: RecordedHashes, progress: Progress, *, only_check: bool) -> Fetched:
     if one.found is not None:
-        return _checked(one, one.found, recorded, progress)
+        return _checked(one, one.found, recorded, progress, only_check=only_check)
     file = one.file
     if not file.download or only_check:
         return Fetched(one, State.MISSING, how_to_get(file))
@@ -81,10 +106,12 @@ def _fetch(one: NeededFile, recorded: RecordedHashes, progress: Progress, *, onl
             f" If its authors have replaced it, remove its line from {recorded.path}." if first and not known else ""
         )
         return Fetched(one, State.FAILED, f"{error}{again}")
-    return Fetched(one, State.DOWNLOADED, _hash_told(place, known, computed, recorded))
+    return Fetched(one, State.DOWNLOADED, _hash_told(place, known, computed, recorded, only_check=False))
 
 
-def _checked(one: NeededFile, found: Path, recorded: RecordedHashes, progress: Progress) -> Fetched:
+def _checked(
+    one: NeededFile, found: Path, recorded: RecordedHashes, progress: Progress, *, only_check: bool
+) -> Fetched:
     """Check a file that is on this machine, perhaps under another of its names.
 
     Checked are its size and hash, as far as they are known, and that it is no web page. The hash of a conversion is not
@@ -110,15 +137,17 @@ def _checked(one: NeededFile, found: Path, recorded: RecordedHashes, progress: P
     first = recorded.get(found)
     if known is None and first not in (None, computed):
         return Fetched(one, State.WRONG, f"sha256 {computed}, but {first} at its first use ({recorded.path})")
-    return Fetched(one, State.HERE, _hash_told(found, known, computed, recorded))
+    return Fetched(one, State.HERE, _hash_told(found, known, computed, recorded, only_check=only_check))
 
 
-def _hash_told(place: Path, known: Digest | None, computed: str, recorded: RecordedHashes) -> str:
+def _hash_told(place: Path, known: Digest | None, computed: str, recorded: RecordedHashes, *, only_check: bool) -> str:
     """Return the hash of a file as a remark; where none was known, it is recorded now or is the recorded one."""
     if known is not None:
         return f"{known.algorithm} {computed}, as {'a copy of a third party' if known.of_copy else 'published'}"
     if recorded.get(place) == computed:
         return f"sha256 {computed}, as at its first use"
+    if only_check:
+        return f"sha256 {computed}, and none is published or recorded"
     recorded.record(place, computed)
     return f"sha256 {computed}, recorded in {recorded.path} because none is published"
 

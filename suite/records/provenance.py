@@ -8,6 +8,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+COMPILED = "compiled"
+"""Name of the networks that the attacks called compiled; a record without an entry has none."""
 PACKAGES = (
     "purebench",
     "torch",

@@ -19,6 +19,7 @@ from purebench.core.errors import PurebenchError
 from purebench.core.seeds import hash_of
 from purebench.core.warning_codes import WarningCode, joined
 from purebench.records.outcome import BEST_KNOWN, WORST_CASE, Outcome
+from purebench.records.provenance import COMPILED
 from purebench.records.record import Record
 from purebench.results.attack_result import AttackResult, WorstCase
 from purebench.results.results import DefenseResult
@@ -115,6 +116,8 @@ def _provenance(board: Board, records: Sequence[Record]) -> dict[str, Any]:
     found = {name: _shared(name, records) for name in ("data", "versions", "commit", "device")}
     pairs = ((record.attack, record.provenance.get("code")) for record in records)
     found |= {"code": code} if (code := code_of_attacks(pairs)) else {}
+    if board.compile:  # an uncompiled job has the record, and the key, of a board that compiles nothing
+        found[COMPILED] = sorted({name for record in records for name in record.provenance.get(COMPILED, ())})
     return found | ({"effort": effort} if (effort := effort_text(board)) else {})
 
 

@@ -21,7 +21,7 @@ from purebench.core.files.recorded_hashes import RecordedHashes
 from boards import write_board  # isort: skip
 from file_server import FileServer, Served, serving  # isort: skip
 
-DATA = b"weights" * 1000
+DATA = b"\0eights" * 1000
 SHA = hashlib.sha256(DATA).hexdigest()
 ROW = '''
 from pathlib import Path
@@ -100,12 +100,17 @@ def test_what_can_be_downloaded_is_and_the_rest_is_listed(server: FileServer, ho
 def test_an_unknown_hash_is_recorded_at_first_use_and_printed(server: FileServer, home: Path, tmp_path: Path) -> None:
     server.files["/a"] = Served(DATA)
     board = board_of(tmp_path, row={"place": str(home / "deep" / "a.pt"), "download": f"{server.url}/a"})
+    (home / "deep").mkdir(parents=True)
+    (home / "deep" / "a.pt").write_bytes(DATA)
+    assert f"sha256 {SHA}, and none is published or recorded" in call("fetch", board, "--dry-run")[1]
+    assert [path.name for path in home.iterdir()] == ["deep"]
+    (home / "deep" / "a.pt").unlink()
     code, out, _ = call("fetch", board)
     assert code == 0
     assert f"sha256 {SHA}, recorded in {home}/hashes.json because none is published" in out
     assert json.loads((home / "hashes.json").read_text(encoding="utf-8"))["sha256"] == {"deep/a.pt": SHA}
     assert f"sha256 {SHA}, as at its first use" in call("fetch", board)[1]
-    (home / "deep" / "a.pt").write_bytes(b"changed")
+    (home / "deep" / "a.pt").write_bytes(b"\0changed")
     code, out, _ = call("fetch", board)
     assert code == 2
     assert f"wrong: {home}/deep/a.pt: sha256" in out
@@ -155,6 +160,42 @@ def test_a_failure_does_not_prevent_other_downloads(server: FileServer, tmp_path
     assert [one.state for one in found] == [State.FAILED, State.FAILED, State.DOWNLOADED]
     assert "404" in found[0].told
     assert "web page" in found[1].told
+
+
+def test_bad_answers_do_not_prevent_other_downloads(server: FileServer, tmp_path: Path) -> None:
+    server.files |= {"/to": Served(redirect="http://[bad/x"), "/a": Served(DATA)}
+    server.files["/size"] = Served(DATA, ranges=False, headers={"Content-Length": "abc"})
+    files = [needed(tmp_path / name, download=f"{server.url}/{name}") for name in ("to", "size", "a")]
+    found = fetch_files(files, RecordedHashes(tmp_path), lambda *_: None)
+    assert [one.state for one in found] == [State.FAILED, State.FAILED, State.DOWNLOADED]
+
+
+@pytest.mark.parametrize("content", [b"", b'{"message":"Not Found"}'])
+def test_texts_that_were_saved_as_models_are_wrong(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.pt").write_bytes(content)
+    (found,) = fetch_files([needed(tmp_path / "a.pt")], RecordedHashes(tmp_path), lambda *_: None)
+    assert found.state is State.WRONG
+    assert not (tmp_path / "hashes.json").exists()
+
+
+@pytest.mark.parametrize(("row", "told"), [("nosuch", "'nosuch' is unknown"), ("jpeg(quality=-5)", "but got -5")])
+def test_a_row_that_cannot_be_made_is_an_error(home: Path, tmp_path: Path, row: str, told: str) -> None:
+    done = CliRunner().invoke(app, ["fetch", str(board_of(tmp_path)), "-d", row])
+    assert told in str(done.exception)
+    board = write_board(tmp_path, images=4, defenses={"none": "none", "bad": row})
+    code, out, err = call("fetch", board)
+    assert code == 2
+    assert "rows that can be run now: none\n" in out
+    assert "bad cannot be run: " in err
+    assert told in err
+
+
+def test_a_folder_of_models_that_cannot_be_made_is_a_clear_error(home: Path, tmp_path: Path) -> None:
+    home.write_bytes(b"")
+    board = board_of(tmp_path, row={"place": str(home / "a.pt")})
+    done = CliRunner().invoke(app, ["fetch", str(board)])
+    assert "expected a folder that can be written" in str(done.exception)
+    assert call("fetch", board, "--dry-run")[0] == 2
 
 
 def test_folders_and_conversions_are_not_hashed(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ import pytest
 
 from purebench.core.errors import PurebenchError
 from purebench.core.files.digests import Digest
-from purebench.core.files.download import TRIES, DownloadError, download
+from purebench.core.files.download import RESERVE, TRIES, download
+from purebench.core.files.http_answer import DownloadError
 
 from file_server import FileServer, Served, serving  # isort: skip
 
@@ -128,8 +129,8 @@ def test_a_part_of_another_address_or_with_damaged_state_is_not_used(server: Fil
 
 def test_a_file_that_became_shorter_than_the_part_begins_again(server: FileServer, tmp_path: Path) -> None:
     interrupted(server, tmp_path / "a.pt", DATA, '"one"')
-    server.files["/a"] = Served(b"short", etag='"one"')
-    assert get(server, tmp_path / "a.pt") == hashlib.sha256(b"short").hexdigest()
+    server.files["/a"] = Served(DATA[:9], etag='"one"')
+    assert get(server, tmp_path / "a.pt") == hashlib.sha256(DATA[:9]).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -179,7 +180,7 @@ def test_a_git_lfs_pointer_is_told_from_the_file(server: FileServer, tmp_path: P
 
 def test_a_connection_that_always_ends_early_is_an_error(server: FileServer, tmp_path: Path) -> None:
     server.files["/a"] = Served(DATA, ranges=False, cut=[1_000_000] * 99)
-    with pytest.raises(DownloadError, match=r"1,000,000 of 5,120,000 bytes came.*1,000,000 bytes are kept"):
+    with pytest.raises(DownloadError, match=r"1,000,000 of 5,120,000 bytes came.*the same command begins again"):
         get(server, tmp_path / "a.pt")
     assert left(tmp_path) == ["a.pt.part", "a.pt.part.json"]
 
@@ -204,7 +205,7 @@ def test_another_size_is_refused_before_the_file_is_received(server: FileServer,
         get(server, tmp_path / "a.pt", size=7)
     assert left(tmp_path) == []
     server.files["/a"] = Served(DATA, chunked=True)
-    with pytest.raises(DownloadError, match=r"expected 7 bytes, but 5,120,000 came"):
+    with pytest.raises(DownloadError, match=r"expected 7 bytes, but more came"):
         get(server, tmp_path / "a.pt", size=7)
     assert left(tmp_path) == []
 
@@ -272,6 +273,117 @@ def test_a_download_that_was_killed_continues(server: FileServer, tmp_path: Path
     assert get(server, place) == SHA
     assert server.asked[-1] == ("/a", f"bytes={had}-")
     assert left(tmp_path) == ["a.pt"]
+
+
+def test_a_part_that_is_shorter_than_asked_for_is_completed(server: FileServer, tmp_path: Path) -> None:
+    server.files["/a"] = Served(DATA, etag='"one"', cut=[3_000_000], most=2_000_000)
+    assert get(server, tmp_path / "a.pt") == SHA
+    assert [asked for _, asked in server.asked] == ["", "bytes=3000000-", "bytes=5000000-"]
+
+
+def test_a_file_of_unknown_size_is_whole_in_one_answer_or_not_at_all(server: FileServer, tmp_path: Path) -> None:
+    """A part with an entity tag is not continued, because nothing would tell where the file ends."""
+    server.files["/a"] = Served(DATA, etag='"one"', chunked=True, cut=[2_500_000], most=1_000_000)
+    assert get(server, tmp_path / "a.pt") == SHA
+    assert [asked for _, asked in server.asked] == ["", ""]
+    server.files["/a"] = Served(DATA, etag='"one"', chunked=True, cut=[2_500_000] * 99)
+    with pytest.raises(DownloadError, match="the same command begins again"):
+        get(server, tmp_path / "b.pt")
+    assert left(tmp_path) == ["a.pt", "b.pt.part", "b.pt.part.json"]
+
+
+def test_a_weak_entity_tag_does_not_continue_a_part(server: FileServer, tmp_path: Path) -> None:
+    server.files["/a"] = Served(DATA, etag='W/"one"', cut=[3_000_000])
+    assert get(server, tmp_path / "a.pt") == SHA
+    assert [asked for _, asked in server.asked] == ["", ""]
+
+
+def test_a_part_that_was_not_asked_for_is_not_the_file(server: FileServer, tmp_path: Path) -> None:
+    server.files["/a"] = Served(DATA, unasked=True, most=1000)
+    with pytest.raises(DownloadError, match=r"the whole file \(status 200\), but the server answers with status 206"):
+        get(server, tmp_path / "a.pt")
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "stated",
+    ["bytes 3000000-5119999/*", "bytes 3000000-5119999/6000000", "bytes 3000000-9999999/5120000", "bytes 3-2/9", "x"],
+)
+def test_a_part_without_its_place_in_the_file_is_not_appended(server: FileServer, tmp_path: Path, stated: str) -> None:
+    server.files["/a"] = Served(DATA, etag='"one"', cut=[3_000_000], headers={"Content-Range": stated})
+    assert get(server, tmp_path / "a.pt") == SHA
+    assert [asked for _, asked in server.asked] == ["", "bytes=3000000-", ""]
+
+
+def test_parts_without_a_place_for_ever_are_an_error(server: FileServer, tmp_path: Path) -> None:
+    server.files["/a"] = Served(DATA, etag='"one"', cut=[9_999, None] * 99, headers={"Content-Range": "x"})
+    with pytest.raises(DownloadError, match=f"failed {TRIES} times"):
+        get(server, tmp_path / "a.pt")
+
+
+def test_a_compressed_part_is_not_appended(server: FileServer, tmp_path: Path) -> None:
+    server.files["/a"] = Served(DATA, etag='"one"', cut=[3_000_000], headers={"Content-Encoding": "gzip"})
+    with pytest.raises(DownloadError, match="the server compresses it"):
+        get(server, tmp_path / "a.pt", size=len(DATA))
+
+
+@pytest.mark.parametrize("length", ["abc", "-5", "5, 5", ""])
+def test_a_size_that_is_no_number_is_refused(server: FileServer, tmp_path: Path, length: str) -> None:
+    server.files["/a"] = Served(DATA, ranges=False, headers={"Content-Length": length})
+    with pytest.raises(DownloadError, match=f"got the size {length}, so that"):
+        get(server, tmp_path / "a.pt")
+
+
+def test_an_empty_file_is_refused(server: FileServer, tmp_path: Path) -> None:
+    for chunked in (False, True):
+        server.files["/a"] = Served(b"", chunked=chunked)
+        with pytest.raises(DownloadError, match="empty"):
+            get(server, tmp_path / "a.pt")
+        assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "told"),
+    [
+        (b'{"message":"Not Found"}', "application/json", "a JSON text"),
+        (b'{"message":"Not Found"}', "application/octet-stream", "a text"),
+        ("Bitte anmelden: ü".encode()[:-1], "text/plain", "a text"),
+        (b"\xef\xbb\xbf<!DOCTYPE html><title>in</title>", "application/octet-stream", r"a web page came \(in\)"),
+        (b"<html>\x1b[31m", "application/octet-stream", "a web page"),
+    ],
+)
+def test_texts_are_told_from_the_file(server: FileServer, tmp_path: Path, data: bytes, kind: str, told: str) -> None:
+    server.files["/a"] = Served(data, kind=kind)
+    with pytest.raises(DownloadError, match=f"expected the file, but {told}"):
+        get(server, tmp_path / "a.pt")
+    assert left(tmp_path) == []
+    server.files["/a"] = Served(DATA, kind="text/plain")  # old servers state it for unknown names
+    assert get(server, tmp_path / "b.pt") == SHA
+
+
+def test_a_redirect_to_an_invalid_address_is_a_clear_error(server: FileServer, tmp_path: Path) -> None:
+    server.files["/a"] = Served(redirect="http://[bad/x")
+    with pytest.raises(DownloadError, match="leads to, an invalid one"):
+        get(server, tmp_path / "a.pt")
+
+
+def test_a_file_without_an_end_does_not_fill_the_disk(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.files["/a"] = Served(DATA, chunked=True)
+    free = RESERVE + 3_000_000
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(free, 0, free))  # type: ignore[attr-defined]
+    assert get(server, tmp_path / "b.pt") == SHA
+    free = RESERVE
+    with pytest.raises(DownloadError, match="bytes of free space"):
+        get(server, tmp_path / "a.pt")
+
+
+def test_cuts_at_varying_places_are_given_up_without_ranges(server: FileServer, tmp_path: Path) -> None:
+    server.files["/a"] = Served(DATA, ranges=False, cut=[3_000_000, *[2_000_000, 1_000_000] * 99])
+    with pytest.raises(DownloadError, match=f"failed {TRIES} times in a row"):
+        get(server, tmp_path / "a.pt")
+    assert len(server.asked) == TRIES + 1
 
 
 @pytest.mark.parametrize("text", ["sha1 abcdef0123", "sha256", "sha256 xyz", "sha256 abc", "md5:0123456789"])

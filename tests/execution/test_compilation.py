@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
 from purebench.attacks import PGD
@@ -22,7 +24,10 @@ from purebench.execution.board_run import run_board
 from purebench.execution.context import prepare
 from purebench.execution.jobs import attack_and_verify
 from purebench.execution.jobs.job import run_job
+from purebench.leaderboards.page import render
+from purebench.leaderboards.terminal import board_table
 from purebench.records.record import Record
+from purebench.results.merge import merge
 
 from boards import write_board  # isort: skip
 from counting_backend import Counting  # isort: skip
@@ -168,8 +173,39 @@ def test_only_the_compiled_networks_are_in_the_key(tmp_path: Path, backend: Coun
     names = {row: probed.networks.names for (row, _, _), probed in context.probes.items()}
     assert names == {"none": (), "vae": ("purifier.model.encoder", "purifier.model.decoder")}
     plain = prepare(board(tmp_path, "torn", defenses={"none": "none", "vae": "vae"}))
+    assert {job.defense.name: job.compiled for job in context.jobs() if isinstance(job, Job)} == names
     mine, theirs = ({(job.defense.name, job.label): job.key for job in one.jobs()} for one in (context, plain))
     assert {row for (row, label) in mine if mine[row, label] != theirs[row, label]} == {"vae"}
+
+
+def shown(board: Board, records: list[Record]) -> str:
+    console = Console(width=200, file=StringIO(), record=True)
+    console.print(board_table(board, merge(board, records), width=200))
+    return console.export_text()
+
+
+def page(board: Board, records: list[Record]) -> str:
+    results = merge(board, records)
+    return render(board, results, [str(label) for label in range(10)], {})
+
+
+def test_results_name_the_compiled_networks_and_the_heading_their_rows(tmp_path: Path, backend: Counting) -> None:
+    rows = {"none": "none", "vae": "vae"}
+    for compiled in (True, False):
+        one = board(tmp_path, "torn", compile=compiled, images=4, attacks=ATTACKS, defenses=rows)
+        _, records = run_board(one, tmp_path / "store.sqlite", workers=1)
+        found = {result.name: result.provenance.get("compiled") for result in merge(one, records)}
+        if compiled:
+            assert found == {"none": [], "vae": ["purifier.model.decoder", "purifier.model.encoder"]}
+            assert "attacks compiled in 1 of 2 rows" in shown(one, records)
+            only = replace(one, defenses=one.defenses[1:])
+            assert "attacks compiled\n" in shown(only, records)
+            networks = "Compiled networks in attacks: vae (purifier.model.decoder, purifier.model.encoder)."
+            assert networks in page(one, records)
+        else:
+            assert found == {"none": None, "vae": None}
+            assert "compiled" not in shown(one, records)
+            assert "Compiled networks" not in page(one, records)
 
 
 Pass = tuple[str, bool, bool, bool]

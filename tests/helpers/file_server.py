@@ -27,6 +27,9 @@ class Served:
         chunked: whether the answer is chunked, without a size.
         ignore_if_range: whether parts are served although the file has changed.
         late: bytes after the requested beginning at which a part begins.
+        most: most bytes of a part; None for all.
+        unasked: whether a part is sent to requests for the whole file.
+        headers: headers in place of the right ones of a part, or of the file if no parts are served.
     """
 
     data: bytes = b""
@@ -40,6 +43,9 @@ class Served:
     chunked: bool = False
     ignore_if_range: bool = False
     late: int = 0
+    most: int | None = None
+    unasked: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -93,19 +99,23 @@ class _Handler(BaseHTTPRequestHandler):
         return int(found[1]) + file.late if found and file.ranges and not changed else None
 
     def _send(self, file: Served, start: int | None) -> None:
-        body = file.data[start or 0 :]
+        if file.unasked and start is None:
+            start = 0
+        body = file.data[start or 0 :][: None if start is None else file.most]
         self.send_response(200 if start is None else 206)
-        self.send_header("Content-Type", file.kind)
+        headers = {"Content-Type": file.kind}
         if file.etag:
-            self.send_header("ETag", file.etag)
+            headers["ETag"] = file.etag
         if start is not None:
-            self.send_header("Content-Range", f"bytes {start}-{len(file.data) - 1}/{len(file.data)}")
+            headers["Content-Range"] = f"bytes {start}-{start + len(body) - 1}/{len(file.data)}"
         if file.chunked:
-            self.send_header("Transfer-Encoding", "chunked")
+            headers["Transfer-Encoding"] = "chunked"
         elif file.length:
-            self.send_header("Content-Length", str(len(body)))
+            headers["Content-Length"] = str(len(body))
         else:
-            self.send_header("Connection", "close")
+            headers["Connection"] = "close"
+        for name, value in {**headers, **(file.headers if start is not None or not file.ranges else {})}.items():
+            self.send_header(name, value)
         self.end_headers()
         most = file.cut.pop(0) if file.cut else None
         sent = body if most is None else body[:most]

@@ -13,7 +13,7 @@ from purebench.results.results import DefenseResult
 from synthetic import make_results  # isort: skip
 
 SPECS = {
-    "carmon-2019": "robustbench:Carmon2019Unlabeled(model_dir=models)",
+    "carmon-2019": "robustbench:Carmon2019Unlabeled",
     "none": "none",
     "diffpure": "diffpure/cifar10",
 }

@@ -23,6 +23,8 @@ OWN = '''
 import numpy as np
 import torch
 from purebench.core.defense import Function
+from purebench.core.errors import Missing
+from purebench.core.files.published import find_published
 from purebench.core.threat import Knowledge
 from purebench.data.image_set import ImageSet
 
@@ -72,6 +74,12 @@ def failing(t=0.5):
             raise RuntimeError("no answer today")
         return scaled(t)(x)
     return Function(purify, random=False)
+
+def needs(t=0.5):
+    """Needs a file if t is 0.75, and fails as above if t is 1."""
+    if t == 0.75:
+        find_published(Missing("/no/such/file.pt", "https://example.org"))
+    return failing(t)
 
 class Clumsy:
     """The worst perturbation, but only below some radius; beyond it, none."""

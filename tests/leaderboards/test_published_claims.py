@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from importlib.resources import files
 
 import pytest
@@ -48,6 +49,7 @@ def test_a_claim_belongs_to_the_same_defense_data_norm_radius_and_classifier() -
         {"dataset": {"use": "fashion-mnist"}},
         {"dataset": {"use": {"image-folder": {"folder": "cifar10-c"}}}},
         {"dataset": {}},
+        {"dataset": {"use": "cifar10(split=train)"}},
     ],
 )
 def test_no_claim_is_shown_for_another_threat_or_other_images(settings: dict[str, object]) -> None:
@@ -63,15 +65,32 @@ def test_the_radius_may_be_written_as_a_number_and_the_undefended_row_needs_its_
     assert not claims_of(on_board(none, classifier="wrn-70-16-dropout"))
 
 
-def test_a_classifier_with_weights_of_the_user_has_no_claim() -> None:
-    """The file may hold any weights; only the folder of the zoo says nothing about them."""
-    _, results = published_rows()
-    dataset = {"use": {"image-folder": {"folder": "imagenet/val"}}}
-    board = {"dataset": dataset, "threat": {"norm": "linf", "radius": "4/255"}}
-    none = results[1]
-    assert claims_of(on_board(none, **board, classifier="torchvision:resnet50"))
-    for own in ("weights=mine.pth", "version=IMAGENET1K_V2"):
-        assert not claims_of(on_board(none, **board, classifier=f"torchvision:resnet50({own})"))
+def test_the_folder_of_the_images_of_cifar10_changes_no_claim() -> None:
+    carmon = published_rows()[1][0]
+    assert claims_of(on_board(carmon, dataset={"use": "cifar10(folder='/data', download=false)"}))
+
+
+@pytest.mark.parametrize(
+    ("classifier", "images", "claimed"),
+    [
+        ("torchvision:resnet50", "resize=256, center_crop=224", True),
+        ("torchvision:resnet50(weights='/my/own.pth')", "resize=256, center_crop=224", False),
+        ("torchvision:resnet50", "size=64", False),
+        ("torchvision:resnet50", "resize=256, center_crop=192", False),
+    ],
+)
+def test_no_claim_is_shown_for_weights_or_pictures_of_the_user(classifier: str, images: str, claimed: bool) -> None:
+    none = published_rows()[1][1]
+    settings = {"threat": {"norm": "linf", "radius": "4/255"}, "classifier": classifier}
+    data = {"use": f"image-folder(folder='imagenet/val', {images})"}
+    assert bool(claims_of(on_board(none, dataset=data, **settings))) is claimed
+
+
+def test_no_claim_is_shown_for_a_zoo_in_a_folder_of_the_user() -> None:
+    """Its files may be others."""
+    carmon = published_rows()[1][0]
+    own = Spec.parse("robustbench:Carmon2019Unlabeled(model_dir='/my/finetuned')").to_dict()
+    assert not claims_of(replace(carmon, spec=own))
 
 
 def test_every_claim_is_about_a_row_of_a_bundled_board() -> None:
@@ -82,7 +101,8 @@ def test_every_claim_is_about_a_row_of_a_bundled_board() -> None:
             board.name
             for board in boards
             for row in board.defenses
-            if (_data(board.to_dict()["dataset"]), board.threat.norm) == (claim.data, claim.norm)
+            if board.threat.norm == claim.norm
+            and _same(_data(claim.data), _data(board.to_dict()["dataset"]["use"]))
             and board.threat.radius == pytest.approx(parse_radius(claim.radius))
             and _same(Spec.parse(claim.defense), row.use)
             and (not claim.classifier or _same(Spec.parse(claim.classifier), board.classifier))

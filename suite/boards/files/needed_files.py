@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,23 +43,33 @@ def needed_files(board: Board) -> list[NeededFile]:
     Args:
         board: the board; the Python files that it names are run.
     """
+    return files_and_faults(board)[0]
+
+
+def files_and_faults(board: Board) -> tuple[list[NeededFile], dict[str, str]]:
+    """Return the files that a board needs (see `needed_files`), and by part why it cannot be made whatever is here."""
     needed: dict[str, NeededFile] = {}
+    faults: dict[str, str] = {}
     for part, group, spec in _parts(board):
-        for one in _looked_up(group, spec):
+        found, fault = _looked_up(group, spec)
+        if fault:
+            faults.setdefault(part, fault)
+        for one in found:
             known = needed.get(one.file.place)
             parts = (*(known.parts if known else ()), part)
             needed[one.file.place] = NeededFile(one.file, one.found, tuple(dict.fromkeys(parts)))
-    return list(needed.values())
+    return list(needed.values()), faults
 
 
-def runnable_rows(board: Board, needed: Sequence[NeededFile]) -> list[str]:
+def runnable_rows(board: Board, needed: Sequence[NeededFile], faulty: Iterable[str] = ()) -> list[str]:
     """Return the rows that can be run with the files on this machine; none without images or classifier.
 
     Args:
         board: the board.
         needed: the files that it needs.
+        faulty: parts that cannot be made.
     """
-    lacking = {part for one in needed if one.found is None for part in one.parts}
+    lacking = {part for one in needed if one.found is None for part in one.parts} | set(faulty)
     if lacking & {IMAGES, CLASSIFIER}:
         return []
     return [row.name for row in board.shown if row.name not in lacking]
@@ -95,15 +106,30 @@ def _within(value: Any) -> Iterator[tuple[str, Spec]]:
             yield from _within(inner)
 
 
-def _looked_up(group: str, spec: Spec) -> list[LookedUp]:
-    """Return the files that a factory looks up first."""
+def _looked_up(group: str, spec: Spec) -> tuple[list[LookedUp], str]:
+    """Return the files that a factory looks up first, and a fault of the spec; empty for none.
+
+    An error that the factory itself raises is no fault if it gets the board's classifier, which is not loaded here.
+    """
     from torch import nn
 
     told: tuple[Missing, ...] = ()
-    with listing() as found, suppress(PurebenchError, Inapplicable):
+    fault = ""
+    with listing() as found, suppress(Inapplicable):
         try:
             registry.create(group, spec, classifier=nn.Identity())
         except MissingFiles as error:
             told = error.files
+        except PurebenchError as error:
+            fault = str(error) if _certain(group, spec) else ""
     places = {one.file.place for one in found}  # the factories of others raise MissingFiles for themselves
-    return [*found, *(LookedUp(file, None) for file in told if file.place not in places)]
+    return [*found, *(LookedUp(file, None) for file in told if file.place not in places)], fault
+
+
+def _certain(group: str, spec: Spec) -> bool:
+    """Return whether an error of a factory does not depend on the classifier that it gets."""
+    try:
+        make, given = registry.factory(group, spec.name)
+    except PurebenchError:
+        return True
+    return "classifier" not in inspect.signature(make).parameters or "classifier" in {*given, *spec.params}

@@ -11,6 +11,7 @@ def markdown_table(outcome: SweepOutcome) -> str:
     """Return a table with a line for each family, and a column for each further radius; it ends in a line break.
 
     A chosen strength whose clean loss is above the limit is marked with an asterisk, one with warnings with ⚠.
+    Strengths that were not evaluated are listed below the table.
 
     Args:
         outcome: The sweep.
@@ -19,7 +20,9 @@ def markdown_table(outcome: SweepOutcome) -> str:
     others = [radius for radius in radii if radius != outcome.radius_text]
     heads = [*HEADS, *(f"robust at {radius}" for radius in others)]
     lines = [heads, ["---"] * len(heads), *(_cells(family, others) for family in outcome.families)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    left = [f"- {family.name}: {family.unmeasured}\n" for family in outcome.families if family.unmeasured]
+    return f"{table}\nNot evaluated, so that they could not be chosen:\n\n{''.join(left)}" if left else table
 
 
 def _cells(family: FamilyOutcome, radii: list[str]) -> list[str]:

@@ -122,6 +122,7 @@ class FamilyOutcome:
         points: Its strengths, in the order in which they are written.
         choice: The choice; None if no strength was measured.
         contrasts: The other measured strengths, compared with the chosen one.
+        missing: Labels of the strengths that were not run, because files are missing on the machine.
         radii: The chosen strength by radius, that of the board included; empty if the radius is not swept.
         checks: The checks of this curve.
     """
@@ -133,6 +134,7 @@ class FamilyOutcome:
     points: tuple[Point, ...]
     choice: Choice | None
     contrasts: tuple[Contrast, ...]
+    missing: PerImage[Line] = ()
     radii: tuple[RadiusPoint, ...] = ()
     checks: tuple[CheckResult, ...] = ()
 
@@ -140,6 +142,22 @@ class FamilyOutcome:
     def chosen(self) -> Point | None:
         """The chosen strength."""
         return None if self.choice is None else self.points[self.choice.place]
+
+    @property
+    def unmeasured(self) -> str:
+        """The strengths among which the rule does not choose, each with the reason; empty if there are none."""
+        told = [f"{label} (files are missing)" for label in self.missing]
+        for point in self.points:
+            if point.robust is None or point.clean_loss is None:
+                why = f"{point.errored} images errored" if point.errored else "no accuracy"
+                told.append(f"{point.label} ({why})")
+        return ", ".join(told)
+
+    @property
+    def reason(self) -> str:
+        """Why the rule chose the strength, and the strengths among which it could not choose."""
+        assert self.choice is not None
+        return f"{self.choice.reason}; not evaluated: {self.unmeasured}" if self.unmeasured else self.choice.reason
 
     @property
     def alike(self) -> list[str]:

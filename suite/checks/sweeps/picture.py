@@ -97,6 +97,9 @@ def _family(axes: Any, outcome: SweepOutcome, family: FamilyOutcome) -> None:
     title = ": ".join(filter(None, (family.name, ", ".join(swept))))
     axes.set_title(title, loc="left", fontsize="medium", fontweight="bold")
     axes.spines[["top", "right"]].set_visible(False)
+    if family.unmeasured:
+        left_out = f"not evaluated: {family.unmeasured}"
+        axes.text(0.02, 0.98, left_out, transform=axes.transAxes, va="top", fontsize=7, color=CHOSEN, wrap=True)
 
 
 def _places(family: FamilyOutcome) -> tuple[list[float], list[float]]:

@@ -123,13 +123,15 @@ def _family(
     points = tuple(
         _point(strength, found[one.name], base, on_board=one in board.defenses)
         for strength, one in zip(family.strengths, rows, strict=True)
-        if one.name in found  # rows without their files are left out
+        if one.name in found
     )
+    labels = (strength.label for strength, one in zip(family.strengths, rows, strict=True) if one.name not in found)
+    missing = tuple(labels)  # rows without their files are not run
     choice = choose(points, largest)
     contrasts: tuple[Contrast, ...] = ()
     if choice is not None:
         contrasts = _contrasts(points[choice.place], points, found)
-    return FamilyOutcome(family.name, family.text, points, choice, contrasts)
+    return FamilyOutcome(family.name, family.text, points, choice, contrasts, missing)
 
 
 def _point(strength: Strength, found: DefenseResult, base: Floats, *, on_board: bool) -> Point:

@@ -8,33 +8,36 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from purebench.core.errors import PurebenchError
 from purebench.core.files.digests import CHUNK, Digest, file_digest
+from purebench.core.files.http_answer import (
+    BEGINNING,
+    DownloadError,
+    instead_of_file,
+    stated_part,
+    stated_size,
+    strong_tag,
+)
 from purebench.core.files.partial_file import PartialFile
+from purebench.core.files.text import MEBIBYTE
 
 Progress = Callable[[str, int, int | None], None]
 """(what is done, bytes done, bytes in all or None) → nothing."""
 TRIES = 5
-"""Failures in a row, without a byte received between them, after which a download is given up."""
+"""Failures in a row, without more of the file than before any of them, after which a download is given up."""
 TIMEOUT = 60.0
 """Seconds without an answer after which a connection is given up."""
 LONGEST_PAUSE = 30.0
-BEGINNING = 1024
-PAGE = re.compile(rb"\s*(<!doctype html|<html|<\?xml|<!--)", re.IGNORECASE)
-POINTER = b"version https://git-lfs"
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 """HTTP status codes after which a server may answer when it is asked again."""
 LOGIN = (401, 403)
 ELSEWHERE = "set $PUREBENCH_MODELS (for images $PUREBENCH_DATA) to another folder"
+RESERVE = 256 * MEBIBYTE
+"""Bytes of the disk that are left free by a download of unknown size."""
 CUT = (http.client.HTTPException, ConnectionError, TimeoutError)
-
-
-class DownloadError(PurebenchError):
-    """A file could not be downloaded, or is not the one that was expected."""
 
 
 class _Interrupted(Exception):
@@ -56,8 +59,8 @@ def download(
 ) -> str:
     """Download a file; an interrupted download is continued, also by a later call.
 
-    Until the file is complete it is PLACE.part. It is continued if the server states that the file is still the same
-    one, or if its hash is known.
+    Until the file is complete it is PLACE.part. It is continued if the server stated the size of the file, and states
+    that the file is still the same one (a strong entity tag), or its hash is known.
 
     Args:
         url: the address of the file, http or https.
@@ -78,39 +81,42 @@ def download(
         raise DownloadError(f"{url}: expected an address that begins with http:// or https://.")
     with _writing(place):
         place.parent.mkdir(parents=True, exist_ok=True)
-    part = PartialFile(place, url)
-    continued = part.size > 0
-    while True:
-        _receive_all(part, size, known=digest is not None, progress=progress, pause=pause)
-        algorithm = digest.algorithm if digest else "sha256"
-        computed = file_digest(part.path, algorithm, lambda done, total: progress(f"hash of {place.name}", done, total))
-        if digest is None or digest.fits(computed):
-            part.finish()
-            return computed
-        part.clear()
-        if not continued:
-            raise DownloadError(
-                f"{place.name}: expected {digest}, but the file at {url} has {algorithm} {computed}: it is damaged, or "
-                "its authors have replaced it; nothing was kept."
+        part = PartialFile(place, url)
+        continued = part.size > 0
+        while True:
+            _receive_all(part, size, known=digest is not None, progress=progress, pause=pause)
+            algorithm = digest.algorithm if digest else "sha256"
+            computed = file_digest(
+                part.path, algorithm, lambda done, total: progress(f"hash of {place.name}", done, total)
             )
-        continued = False  # the part may have been of an earlier file: once more, from the beginning
+            if digest is None or digest.fits(computed):
+                part.finish()
+                return computed
+            part.clear()
+            if not continued:
+                raise DownloadError(
+                    f"{place.name}: expected {digest}, but the file at {url} has {algorithm} {computed}: it is "
+                    "damaged, or its authors have replaced it; nothing was kept."
+                )
+            continued = False  # the part may have been of an earlier file: once more, from the beginning
 
 
 def _receive_all(part: PartialFile, size: int | None, *, known: bool, progress: Progress, pause: float) -> None:
     """Receive the rest of the file, with further tries after failures."""
-    failures = 0
+    failures, changes, furthest = 0, 0, part.size
     while True:
-        before = part.size
         try:
             _receive(part, size, known=known, progress=progress)
             return
         except _Changed:
             part.clear()
             error: Exception = DownloadError("the file on the server changes while it is downloaded")
-            failures += 1
+            changes += 1
+            failures, furthest = changes, 0
         except (_Interrupted, *CUT) as cut:
             error = cut
-            failures = 0 if part.size > before else failures + 1
+            failures = 0 if part.size > furthest else failures + 1
+            furthest = max(furthest, part.size)
         except urllib.error.HTTPError as answer:
             if answer.code not in TRANSIENT:
                 raise DownloadError(_refusal(part.url, answer)) from answer
@@ -120,7 +126,8 @@ def _receive_all(part: PartialFile, size: int | None, *, known: bool, progress: 
         if failures >= TRIES:
             raise DownloadError(
                 f"{part.url}: expected the whole file, but the connection failed {failures} times in a row ({error}); "
-                f"{part.size:,} bytes are kept, and the same command continues."
+                + (f"{part.size:,} bytes are kept, and " if (resumable := _resumable(part, known=known)) else "")
+                + f"the same command {'continues' if resumable else 'begins again'}."
             ) from error
         time.sleep(min(pause * 2 ** max(failures - 1, 0), LONGEST_PAUSE))
 
@@ -128,57 +135,92 @@ def _receive_all(part: PartialFile, size: int | None, *, known: bool, progress: 
 def _receive(part: PartialFile, size: int | None, *, known: bool, progress: Progress) -> None:
     """Send one request, for the rest of the file or for all of it, and append the answer to the part."""
     headers = {"User-Agent": "purebench", "Accept-Encoding": "identity"}
-    if part.size and (part.validator or known):
-        if part.total is not None and part.size == part.total:
+    resumed = _resumable(part, known=known)
+    if resumed:
+        if part.size == part.total and size in (None, part.total):
             return
         headers["Range"] = f"bytes={part.size}-"
         headers |= {"If-Range": part.validator} if part.validator else {}
-    request = urllib.request.Request(part.url, headers=headers)
-    try:
-        opened = urllib.request.urlopen(request, timeout=TIMEOUT)
-    except urllib.error.HTTPError as refused:
-        if refused.code == 416:  # nothing of the file lies behind the part
-            raise _Changed from refused
-        raise
-    with closing(opened) as answer:
+    with closing(_open(part.url, headers, resumed=resumed)) as answer:
         if part.url.startswith("https:") and not answer.geturl().startswith("https:"):
             raise DownloadError(f"{part.url}: expected an encrypted connection, but it leads to {answer.geturl()}.")
+        if answer.status != 200 and not (answer.status == 206 and resumed):
+            raise DownloadError(
+                f"{part.url}: expected the whole file (status 200), but the server answers with status "
+                f"{answer.status}; download it by hand."
+            )
+        length = stated_size(part.url, answer)
         if answer.status == 206:
-            _check_range(part, answer)
+            limit: int | None = _end(part, answer)
         else:
-            validator, total = _validator(answer), _total(part, answer)
             with _writing(part.path):
-                part.restart(validator, total)
+                part.restart(strong_tag(answer), length)
+            limit = size if length is None else length
         if size is not None and part.total is not None and part.total != size:
             total = part.total
-            _refuse_page(part, answer, answer.read(BEGINNING) if not part.size else b"")
+            _refuse_other(part, answer, answer.read(BEGINNING) if not part.size else None)
             part.clear()
             raise DownloadError(
                 f"{part.place.name}: expected {size:,} bytes, but the file at {part.url} has {total:,}: its authors "
                 "have replaced it, or the address leads elsewhere; nothing was kept."
             )
-        _check_space(part)
-        _append(part, answer, progress)
+        _check_space(part, part.total)
+        _append(part, answer, limit, progress)
+    wanted = size if part.total is None else part.total
     if part.total is not None and part.size < part.total:
         raise _Interrupted(f"{part.size:,} of {part.total:,} bytes came")
-    wanted = part.total if size is None else size
     if wanted is not None and part.size != wanted:
-        came = part.size
-        part.clear()
-        raise DownloadError(
-            f"{part.place.name}: expected {wanted:,} bytes, but {came:,} came from {part.url}; nothing was kept."
+        raise _other_size(part, wanted, f"{part.size:,}")
+
+
+def _resumable(part: PartialFile, *, known: bool) -> bool:
+    """Return whether the rest of the file may be asked for.
+
+    The size of the whole file must have been stated, and a strong entity tag or the hash must tell whether the rest
+    belongs to the same file.
+    """
+    return part.size > 0 and part.total is not None and bool(part.validator or known)
+
+
+def _open(url: str, headers: Mapping[str, str], *, resumed: bool) -> http.client.HTTPResponse:
+    try:
+        opened: http.client.HTTPResponse = urllib.request.urlopen(
+            urllib.request.Request(url, headers=dict(headers)), timeout=TIMEOUT
         )
+    except urllib.error.HTTPError as refused:
+        if refused.code == 416 and resumed:  # nothing of the file lies behind the part
+            raise _Changed from refused
+        raise
+    except ValueError as error:  # an address that cannot be parsed, perhaps that of a redirect
+        raise DownloadError(
+            f"{url}: expected a valid address, but it is, or leads to, an invalid one: {error}."
+        ) from error
+    return opened
 
 
-def _append(part: PartialFile, answer: http.client.HTTPResponse, progress: Progress) -> None:
+def _append(part: PartialFile, answer: http.client.HTTPResponse, limit: int | None, progress: Progress) -> None:
+    """Append an answer to the part, which then has at most `limit` bytes, or leaves RESERVE bytes of the disk free."""
     at_beginning = not part.size
     while chunk := answer.read(CHUNK):
         if at_beginning:
-            _refuse_page(part, answer, chunk)
+            _refuse_other(part, answer, chunk)
             at_beginning = False
+        if limit is None:
+            _check_space(part, part.size + len(chunk) + RESERVE)
+        elif part.size + len(chunk) > limit:
+            raise _other_size(part, limit, "more")
         with _writing(part.path):
             part.append(chunk)
         progress(part.place.name, part.size, part.total)
+    if at_beginning and part.total is None:
+        _refuse_other(part, answer, b"")
+
+
+def _other_size(part: PartialFile, wanted: int, came: str) -> DownloadError:
+    part.clear()
+    return DownloadError(
+        f"{part.place.name}: expected {wanted:,} bytes, but {came} came from {part.url}; nothing was kept."
+    )
 
 
 @contextmanager
@@ -193,63 +235,42 @@ def _writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_range(part: PartialFile, answer: http.client.HTTPResponse) -> None:
-    """Raise _Changed unless a partial answer continues the part."""
-    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
-    if found is None or int(found[1]) != part.size:
+def _end(part: PartialFile, answer: http.client.HTTPResponse) -> int:
+    """Return where a partial answer ends in the file; raise _Changed unless it continues the part."""
+    stated, tag = stated_part(answer), strong_tag(answer)
+    if stated is None or stated[0] != part.size or stated[2] != part.total:
         raise _Changed
-    if found[2] != "*" and part.total is not None and int(found[2]) != part.total:
+    if part.validator and tag != part.validator:
         raise _Changed
-    stated = _validator(answer)
-    if part.validator and stated and stated != part.validator:
-        raise _Changed
+    return stated[1]
 
 
-def _total(part: PartialFile, answer: http.client.HTTPResponse) -> int | None:
-    """Return the size of the whole file, None where the end of the answer marks its end."""
-    if answer.headers.get("Content-Encoding", "identity") != "identity":
-        raise DownloadError(f"{part.url}: expected the file itself, but the server compresses it; download it by hand.")
-    length = answer.headers.get("Content-Length")
-    if length is None and not answer.chunked:
-        raise DownloadError(
-            f"{part.url}: expected a server that states the size of the file, but it does not, so that a truncated "
-            "file could not be told; download it by hand."
-        )
-    return None if length is None else int(length)
+def _refuse_other(part: PartialFile, answer: http.client.HTTPResponse, head: bytes | None) -> None:
+    """Raise DownloadError for a web page, a text or a pointer of Git LFS in place of the file.
 
-
-def _validator(answer: http.client.HTTPResponse) -> str:
-    """Return the entity tag, unless it is a weak one, or else the modification time."""
-    tag = str(answer.headers.get("ETag") or "")
-    return tag if tag and not tag.startswith("W/") else str(answer.headers.get("Last-Modified") or "")
-
-
-def _refuse_page(part: PartialFile, answer: http.client.HTTPResponse, head: bytes) -> None:
-    """Raise DownloadError for a web page or a pointer of Git LFS in place of the file."""
-    page = answer.headers.get_content_type() in ("text/html", "application/xhtml+xml")
-    kind = "a web page" if page else instead_of_file(head)
-    if not kind:
+    Args:
+        part: The part, which is then deleted.
+        answer: The answer of the server.
+        head: Its first bytes; None if it does not begin at the beginning of the file.
+    """
+    kind = answer.headers.get_content_type() if "Content-Type" in answer.headers else ""
+    other = "" if head is None else instead_of_file(head, kind)
+    if not other:
         return
     part.clear()
-    title = re.search(rb"<title[^>]*>([^<]{1,80})", head, re.IGNORECASE)
+    title = re.search(rb"<title[^>]*>([^<]{1,80})", head or b"", re.IGNORECASE)
     called = f" ({' '.join(title[1].decode(errors='replace').split())})" if title else ""
     raise DownloadError(
-        f"{part.url}: expected the file, but {kind} came{called}; the server may want a login or a click there. "
+        f"{part.url}: expected the file, but {other} came{called}; the server may want a login or a click there. "
         f"Open the address in a browser, and save the file as {part.place}."
     )
 
 
-def instead_of_file(head: bytes) -> str:
-    """Return what a file with these first bytes is, if it is something that servers send instead; else ""."""
-    if PAGE.match(head):
-        return "a web page"
-    return "a pointer of Git LFS" if head.startswith(POINTER) else ""
-
-
-def _check_space(part: PartialFile) -> None:
-    if part.total is not None and shutil.disk_usage(part.place.parent).free < part.total - part.size:
+def _check_space(part: PartialFile, total: int | None) -> None:
+    """Raise DownloadError unless the disk has space for a file of `total` bytes, part of which is here."""
+    if total is not None and shutil.disk_usage(part.place.parent).free < total - part.size:
         raise DownloadError(
-            f"{part.place}: expected {part.total - part.size:,} bytes of free space, but there are fewer; free some, "
+            f"{part.place}: expected {total - part.size:,} bytes of free space, but there are fewer; free some, "
             f"or {ELSEWHERE}."
         )
 

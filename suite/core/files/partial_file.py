@@ -22,8 +22,7 @@ class PartialFile:
 
     Attributes:
         path: the part.
-        validator: the entity tag or the modification time that the server stated; empty for none. While it is the same,
-            so is the file.
+        validator: the strong entity tag that the server stated; empty for none. While it is the same, so is the file.
         total: the size of the whole file in bytes, None if the server did not state it.
     """
 
@@ -53,7 +52,7 @@ class PartialFile:
         """Begin an empty part.
 
         Args:
-            validator: the entity tag or modification time; empty for none.
+            validator: the strong entity tag; empty for none.
             total: the size of the whole file in bytes, None if it is not known.
         """
         self.clear()

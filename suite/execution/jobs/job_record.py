@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from purebench.boards.jobs import AnyJob
+from purebench.boards.jobs import AnyJob, Job
 from purebench.core.answers import Answer
 from purebench.core.warning_codes import ResultWarning, WarningCode
 from purebench.data.datasets import Array
 from purebench.execution.context import Context
 from purebench.execution.jobs.verification import Verification
 from purebench.records.outcome import Outcome
-from purebench.records.provenance import commit, device_name, versions
+from purebench.records.provenance import COMPILED, commit, device_name, versions
 from purebench.records.record import Picture, Record
 
 Counts = npt.NDArray[np.int64]
@@ -80,6 +80,7 @@ def blank_record(job: AnyJob, context: Context, count: int) -> Record:
                 "weights": context.fingerprints[job.defense.name],
                 "spec": str(job.defense.use),
             },
+            **({COMPILED: list(job.compiled)} if isinstance(job, Job) and job.compiled else {}),
             "data": context.data,
             "code": job.code,
             "versions": versions(),

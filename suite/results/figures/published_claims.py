@@ -24,8 +24,8 @@ PROTOCOL = (
     "claimed: numbers of the sources named, measured by another protocol (other attacks, images and draws) than the "
     "numbers of this board; not comparable with them, and not ranked"
 )
-FOLDER = "model_dir"
-"""The parameter of robustbench: that names the folder of the zoo's files, and not the model."""
+PLACES = {"cifar10": ("folder", "download"), "image-folder": ("classes", "published")}
+"""Parameters of data sets that do not decide the images: where the files are, and checks of them."""
 Words = Annotated[str, Field(pattern=r"\S", max_length=200)]
 Percent = Annotated[str, Field(pattern=r"^(100(\.0{1,2})?|\d{1,2}(\.\d{1,2})?)$")]
 
@@ -51,7 +51,7 @@ class Claim(StrictModel):
 
     Attributes:
         source: the name of its source.
-        data: a data set, or the folder of an image-folder.
+        data: the data set as a board writes it.
         norm: norm of the threat.
         radius: radius of the threat in units of images in [0,1], as a board writes it.
         images: number of images.
@@ -126,7 +126,8 @@ def claims() -> Claims:
 def claims_of(result: DefenseResult) -> tuple[PublishedClaim, ...]:
     """Return what is claimed for a row: for the same defense, classifier, data set, norm and radius as the board's.
 
-    A claim is about the published weights: a row whose spec names a file of weights has none.
+    A model with a file of the user's (`weights`, `model_dir`) is another one, because the hashes of the files of which
+    something is claimed are not known.
 
     Args:
         result: the result of the row.
@@ -134,14 +135,15 @@ def claims_of(result: DefenseResult) -> tuple[PublishedClaim, ...]:
     board = result.board
     spec = Spec(str(result.spec["name"]), result.spec.get("params") or {})
     try:
-        data, classifier = _data(board["dataset"]), Spec.parse(board["classifier"])
+        data, classifier = _data(board["dataset"]["use"]), Spec.parse(board["classifier"])
         norm, radius = board["threat"]["norm"], parse_radius(board["threat"]["radius"])
     except (KeyError, TypeError, PurebenchError):  # a board of another version
         return ()
     return tuple(
         PublishedClaim(claim, claims().sources[claim.source])
         for claim in claims().claims
-        if (claim.data, claim.norm) == (data, norm)
+        if claim.norm == norm
+        and _same(_data(claim.data), data)
         and math.isclose(parse_radius(claim.radius), radius, rel_tol=1e-9)
         and _same(Spec.parse(claim.defense), spec)
         and (not claim.classifier or _same(Spec.parse(claim.classifier), classifier))
@@ -154,15 +156,12 @@ def claimed_text(found: Sequence[PublishedClaim]) -> str:
 
 
 def _same(claimed: Spec, used: Spec) -> bool:
-    """Return whether two specs are equal but for the folder of the zoo."""
-
-    def plain(spec: Spec) -> tuple[str, dict[str, Any]]:
-        return spec.name, {key: value for key, value in spec.params.items() if key != FOLDER}
-
-    return plain(claimed) == plain(used)
+    """Return whether two specs have the same name and parameters."""
+    return (claimed.name, dict(claimed.params)) == (used.name, dict(used.params))
 
 
-def _data(dataset: Mapping[str, Any]) -> str:
-    """Return the name of a board's data set, or the folder of its images."""
-    use = Spec.parse(dataset["use"])
-    return str(use.params.get("folder", "")) if use.name == "image-folder" else use.name
+def _data(use: str | Mapping[str, Any]) -> Spec:
+    """Return the spec of a data set without the parameters that do not decide the images."""
+    spec = Spec.parse(use)
+    places = PLACES.get(spec.name, ())
+    return Spec(spec.name, {key: value for key, value in spec.params.items() if key not in places})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from rich.console import Console
 
 from purebench.boards.parse import load_board
 from purebench.checks.finding import CheckStatus
@@ -16,6 +19,7 @@ from purebench.checks.sweeps.definition import Sweep, families_of
 from purebench.checks.sweeps.markdown import markdown_table
 from purebench.checks.sweeps.outcome import SweepOutcome
 from purebench.checks.sweeps.run import SweepRun, run_sweep
+from purebench.cli.commands.models.sweep_tables import print_sweep
 from purebench.core.errors import PurebenchError
 from purebench.core.warning_codes import WarningCode
 from purebench.data.adapt import load_images
@@ -148,6 +152,25 @@ def test_a_strength_that_errors_has_no_number_and_is_not_chosen(world: Path) -> 
     assert SweepOutcome.from_json(found.to_json()).families[0].points[2].robust is None
 
 
+def test_strengths_that_were_not_evaluated_are_named_wherever_the_choice_is(world: Path) -> None:
+    found = swept(world, "own.py:needs(t={0.25, 0.5, 0.75, 1})", largest_clean_loss=0.5)
+    (family,) = found.families
+    assert [point.label for point in family.points] == ["t=0.25", "t=0.5", "t=1"]
+    assert family.missing == ("t=0.75",)
+    told = f"t=0.75 (files are missing), t=1 ({family.points[2].errored} images errored)"
+    assert family.reason.endswith(f"; not evaluated: {told}")
+    assert markdown_table(found).endswith(f"\n- {family.name}: {told}\n")
+    console = Console(width=300, file=io.StringIO(), record=True)
+    print_sweep(found, console)
+    assert f"not evaluated: {told}." in console.export_text()
+    axes = Figure().subplots()
+    picture._family(axes, found, family)
+    assert [text.get_text() for text in axes.texts][-1] == f"not evaluated: {told}"
+    assert SweepOutcome.from_json(found.to_json()) == found
+    (alone,) = swept(world, "own.py:needs(t={0.75, 1})").families
+    assert alone.choice is None
+
+
 def test_the_clean_accuracy_is_no_robust_accuracy_if_no_attack_applies(world: Path) -> None:
     attacks = {"clean": {"use": "clean"}, "apgd": {"use": "apgd(steps=5)", "gradient": "exact", "only": "random"}}
     found = swept(write_world(world.parent, attacks=attacks))
@@ -240,8 +263,6 @@ def test_the_picture_has_a_panel_for_each_family_and_one_for_the_radii(outcome: 
 
 
 def test_points_are_drawn_at_clean_and_robust_accuracy_with_their_intervals(outcome: SweepOutcome) -> None:
-    from matplotlib.figure import Figure
-
     (family,) = outcome.families
     axes = Figure().subplots()
     picture._family(axes, outcome, family)

@@ -116,9 +116,10 @@ def _told(family: FamilyOutcome, board: str) -> Iterable[Text]:
     from purebench.core.terminal_output import printable
 
     if family.chosen is None or family.choice is None:
-        yield Text("no strength was evaluated, so that none is chosen", style="yellow")
+        why = f": {printable(family.unmeasured)}" if family.unmeasured else ""
+        yield Text(f"no strength was evaluated, so that none is chosen{why}", style="yellow")
         return
-    yield Text(f"{STAR}{printable(family.chosen.label)}: {family.choice.reason}.", style="bold")
+    yield Text(f"{STAR}{printable(family.chosen.label)}: {printable(family.reason)}.", style="bold")
     if family.alike:
         yield Text(f"  not distinguished from it by robust accuracy: {printable(', '.join(family.alike))}")
     if rows := [point for point in family.points if point.on_board]:
