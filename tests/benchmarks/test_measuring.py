@@ -156,7 +156,7 @@ def test_adversarial_examples_outside_the_threat_model_are_rejected(script, line
 
 
 def test_too_few_correctly_classified_images_are_rejected(script, linear):
-    with pytest.raises(PurebenchError, match=r"expected 4 images .* there are 0"):
+    with pytest.raises(PurebenchError, match="expected 4 correctly classified images, but there are only 0"):
         script("attack_parts.subjects").chosen(linear.model, linear.x, linear.y + 1, 4, draws=1, least=1.0)
 
 
