@@ -25,7 +25,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.special import betaincinv
-from scipy.stats import hypergeom
 
 from purebench.statistics.intervals.gaffke import one_sided_bound
 from purebench.statistics.ranking.paired import sign_flip
@@ -123,6 +122,8 @@ def agreement_p_value(claimed: Counts, draws: int, found: Counts, new_draws: int
         raise ValueError(f"expected one count per image, but got {claimed.size} claimed and {found.size} found")
     if not claimed.size:
         return 1.0
+    from scipy.stats import hypergeom  # imported here because it takes half a second
+
     totals, images = np.unique(claimed + found, return_counts=True)
     length = next_fast_len(int(claimed.size) * draws + 1, real=True)
     chances = hypergeom.pmf(np.arange(draws + 1), draws + new_draws, totals[:, None], draws)
@@ -208,6 +209,8 @@ def contradicts(claimed: int, draws: int, found: int, new_draws: int) -> bool:
         return False
     if draws == new_draws == 1:
         return True
+    from scipy.stats import hypergeom  # imported here because it takes half a second
+
     fewer = hypergeom.cdf(found, draws + new_draws, claimed + found, new_draws)
     return bool(fewer <= CONTRADICTION)
 
@@ -260,6 +263,8 @@ def breaks_bound(broken: int, attacked: int, robust: int) -> float:
     """
     if not robust:
         return 0.0
+    from scipy.stats import hypergeom  # imported here because it takes half a second
+
     possible = np.arange(broken, robust - (attacked - broken) + 1)
     chances = hypergeom.cdf(broken, robust, possible, attacked)
     return float(possible[chances > 1 - CONFIDENCE].max()) / robust

@@ -143,16 +143,22 @@ def claims_of(result: DefenseResult) -> tuple[PublishedClaim, ...]:
         PublishedClaim(claim, claims().sources[claim.source])
         for claim in claims().claims
         if claim.norm == norm
+        and _same(_read(claim.defense), spec)
         and _same(_data(claim.data), data)
         and math.isclose(parse_radius(claim.radius), radius, rel_tol=1e-9)
-        and _same(Spec.parse(claim.defense), spec)
-        and (not claim.classifier or _same(Spec.parse(claim.classifier), classifier))
+        and (not claim.classifier or _same(_read(claim.classifier), classifier))
     )
 
 
 def claimed_text(found: Sequence[PublishedClaim]) -> str:
     """Return the claims about a row in one cell; empty for none."""
     return "; ".join(one.text for one in found)
+
+
+@cache
+def _read(text: str) -> Spec:
+    """Return the spec of a claim, which is read once for all rows."""
+    return Spec.parse(text)
 
 
 def _same(claimed: Spec, used: Spec) -> bool:

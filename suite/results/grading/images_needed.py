@@ -10,7 +10,7 @@ from math import ceil
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from purebench.statistics import exceeds_by_less
 
@@ -54,7 +54,7 @@ def images_to_exclude(pairs: Sequence[tuple[Floats, Floats]], margin: float, lev
 def _to_exclude(a: Floats, b: Floats, margin: float, level: float) -> int:
     if (room := margin - float((a - b).mean())) <= 0:
         return 2 * len(a)
-    quantile = float(norm.ppf(1 - level))
+    quantile = float(ndtri(1 - level))
     images = max(1, ceil((quantile * float((a - b).std()) / room) ** 2))  # by the normal distribution
     while images < MOST and not exceeds_by_less(np.resize(a, images), np.resize(b, images), margin, level):
         images = ceil(GROWTH * images)
@@ -70,5 +70,5 @@ def images_to_show(a: Floats, b: Floats, level: float) -> int:
         level: the level of the two-sided test, in (0,1).
     """
     mean, spread = float((a - b).mean()), float((a - b).std())
-    quantile = float(norm.ppf(1 - level / 2))
+    quantile = float(ndtri(1 - level / 2))
     return 2 * len(a) if mean <= 0 else ceil((quantile * spread / mean) ** 2)
