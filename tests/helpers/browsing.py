@@ -1,7 +1,10 @@
 """A headless Chromium for tests: the fixture `browser`, its window's size and colours, and what it has requested."""
 
 import json
+import os
 import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +59,25 @@ def requested(browser):
     """Returns the addresses that were requested since the last call."""
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     return [one["params"]["request"]["url"] for one in events if one["method"] == "Network.requestWillBeSent"]
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory):
+    """The source of axe-core: PUREBENCH_AXE, or installed by npm; without both, the test is skipped."""
+    if "PUREBENCH_AXE" in os.environ:
+        return Path(os.environ["PUREBENCH_AXE"]).read_text(encoding="utf-8")
+    place = tmp_path_factory.mktemp("axe")
+    try:
+        subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund", "axe-core@4"], cwd=place, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs npm and its registry, or PUREBENCH_AXE")
+    return (place / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+
+def violations(browser, axe):
+    """Returns the rules of axe-core that the page breaks, each with some of its elements."""
+    browser.set_script_timeout(60)
+    browser.execute_script(axe)
+    found = browser.execute_async_script("axe.run().then(arguments[0])")
+    assert len(found["passes"]) > 15
+    return [(one["id"], [node["html"][:150] for node in one["nodes"]][:3]) for one in found["violations"]]

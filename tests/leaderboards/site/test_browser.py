@@ -1,9 +1,6 @@
 """Tests the site in a browser: filters, sorting, addresses, views, the paired test, speed, accessibility, requests."""
 
 import json
-import os
-import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -11,7 +8,7 @@ from purebench.leaderboards.site.build import build_site
 from purebench.leaderboards.site.cards import Card, Catalogue
 from purebench.results.ranking.comparisons import Side, comparisons
 
-from browsing import open_page, requested, resize  # isort: skip
+from browsing import open_page, requested, resize, violations  # isort: skip
 from site_sources import HOSTILE, hostile_catalogue, hostile_source, large_source, small_source  # isort: skip
 
 pytest.importorskip("selenium")
@@ -264,19 +261,6 @@ def test_no_page_scrolls_horizontally_or_reports_an_error(browser, small, large,
         assert [entry["message"] for entry in browser.get_log("browser")] == [], (path, view)
 
 
-@pytest.fixture(scope="module")
-def axe(tmp_path_factory):
-    """The source of axe-core: PUREBENCH_AXE, or installed by npm; without both, the test is skipped."""
-    if "PUREBENCH_AXE" in os.environ:
-        return Path(os.environ["PUREBENCH_AXE"]).read_text(encoding="utf-8")
-    place = tmp_path_factory.mktemp("axe")
-    try:
-        subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund", "axe-core@4"], cwd=place, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("needs npm and its registry, or PUREBENCH_AXE")
-    return (place / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_are_accessible(browser, small, axe, scheme):
     resize(browser, 1280, scheme)
@@ -288,8 +272,4 @@ def test_pages_are_accessible(browser, small, axe, scheme):
         open_page(browser, path, view)
         if view == "#view=compare":
             wait(browser, ".verdict")
-        browser.execute_script(axe)
-        found = browser.execute_async_script("axe.run().then(arguments[0])")
-        told = [(one["id"], [node["html"][:150] for node in one["nodes"]][:3]) for one in found["violations"]]
-        assert told == [], (path.name, view)
-        assert len(found["passes"]) > 15
+        assert violations(browser, axe) == [], (path.name, view)

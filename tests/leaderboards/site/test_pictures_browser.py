@@ -13,7 +13,7 @@ from purebench.leaderboards.site.cards import Catalogue
 from purebench.leaderboards.site.pictures import find_pictures
 from purebench.results.files.bundles.bundle import read_bundle
 
-from browsing import open_page, requested, resize  # isort: skip
+from browsing import open_page, requested, resize, violations  # isort: skip
 from picture_bundles import pictured_board  # isort: skip
 
 pytest.importorskip("selenium")
@@ -111,3 +111,11 @@ def test_a_missing_file_of_pictures_is_reported_in_its_cells(browser, board, tmp
     open_images(browser, tmp_path / "site/boards/small.html", "row=none")
     cells = [one.text for one in browser.find_elements("css selector", ".triple")]
     assert [number for number, text in enumerate(cells) if "cannot be loaded" in text] == list(range(20, 40))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pictures_are_accessible(browser, page, axe, scheme):
+    resize(browser, 1280, scheme)
+    open_images(browser, page, "row=none")
+    assert browser.execute_script("return document.images.length")
+    assert violations(browser, axe) == []
