@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+from purebench.core.files.download import download
+
+DATA = bytes(range(256)) * 20_000  # five megabytes, so that several chunks are read
+SHA = hashlib.sha256(DATA).hexdigest()
 
 
 @dataclass
@@ -147,3 +154,11 @@ def serving() -> Iterator[FileServer]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def get(server: FileServer, place: Path, **known: object) -> str:
+    return download(f"{server.url}/a", place, pause=0.001, **known)  # type: ignore[arg-type]
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -30,14 +28,6 @@ from purebench.statistics import clopper_pearson, holm, mcnemar, paired_differen
 from sweep_world import STRENGTHS, TEXT, right, swept, write_world  # isort: skip
 
 HERE = Compute("cpu", 1, backend="serial")
-
-
-@pytest.fixture(scope="module")
-def outcome(tmp_path_factory: pytest.TempPathFactory) -> SweepOutcome:
-    """A sweep over four strengths and two further radii."""
-    folder = tmp_path_factory.mktemp("world")
-    text = TEXT.replace("own.py", f"{folder}/own.py")
-    return swept(write_world(folder), text, radii=("0.02", "0.3"), largest_clean_loss=0.25)
 
 
 def test_clean_and_robust_accuracy_of_every_strength_are_those_of_the_closed_form(outcome: SweepOutcome) -> None:
@@ -239,42 +229,6 @@ def test_the_cascade_gives_the_same_picks_in_a_deterministic_world(world: Path) 
     assert [one.robust for one in whole] == [one.robust for one in spared]
 
 
-def test_an_outcome_is_read_back_and_another_choice_than_that_of_the_rule_is_refused(outcome: SweepOutcome) -> None:
-    assert SweepOutcome.from_json(outcome.to_json()) == outcome
-    changed = json.loads(outcome.to_json())
-    changed["families"][0]["choice"]["reason"] = "the words of another version"
-    assert SweepOutcome.from_json(json.dumps(changed)).families[0].choice.reason == "the words of another version"
-    changed["families"][0]["choice"]["place"] = 0
-    with pytest.raises(PurebenchError, match=r"choice: expected the strength that the rule chooses"):
-        SweepOutcome.from_json(json.dumps(changed))
-    with pytest.raises(PurebenchError, match="schema"):
-        SweepOutcome.from_json(json.dumps({**changed, "schema": 2}))
-
-
-def test_the_numbers_can_be_replayed_from_the_scores(outcome: SweepOutcome) -> None:
-    for point in outcome.families[0].points:
-        assert point.robust is not None
-        assert np.mean(point.robust_scores) == point.robust.value
-
-
-def test_the_picture_has_a_panel_for_each_family_and_one_for_the_radii(outcome: SweepOutcome, tmp_path: Path) -> None:
-    picture.draw(outcome, tmp_path / "sweep.svg")
-    assert (tmp_path / "sweep.svg").read_text(encoding="utf-8").count('id="axes_') == 2
-
-
-def test_points_are_drawn_at_clean_and_robust_accuracy_with_their_intervals(outcome: SweepOutcome) -> None:
-    (family,) = outcome.families
-    axes = Figure().subplots()
-    picture._family(axes, outcome, family)
-    drawn = {(float(c.lines[0].get_xdata()[0]), float(c.lines[0].get_ydata()[0])) for c in axes.containers}
-    assert drawn == {(100 * one.clean.value, 100 * one.robust.value) for one in family.points}
-    assert [c.lines[0].get_marker() for c in axes.containers] == ["o", "o", "o", "*"]
-    across, up = axes.containers[3].lines[2]
-    (segment,), (other,) = across.get_segments(), up.get_segments()
-    assert segment[:, 0] == pytest.approx([100 * family.points[3].clean.low, 100 * family.points[3].clean.high])
-    assert other[:, 1] == pytest.approx([100 * family.points[3].robust.low, 100 * family.points[3].robust.high])
-
-
 def test_the_command_continues_a_sweep_that_was_interrupted(world: Path) -> None:
     """A sweep that ends after a few jobs leaves their records; the next one runs the others, with the same result."""
 
@@ -298,20 +252,6 @@ def test_the_command_continues_a_sweep_that_was_interrupted(world: Path) -> None
     assert [replace(point, seconds=0.0) for point in resumed.families[0].points] == [
         replace(point, seconds=0.0) for point in whole.families[0].points
     ]
-
-
-def test_the_markdown_table_has_the_chosen_strength_and_the_further_radii(outcome: SweepOutcome) -> None:
-    head, rule, line = (text.strip("| ").split(" | ") for text in markdown_table(outcome).splitlines())
-    chosen = outcome.families[0].points[3]
-    assert head[-2:] == ["robust at 0.02", "robust at 0.3"]
-    assert rule == ["---"] * len(head)
-    assert line[1:4] == ["t=0.5", "t=1.0", chosen.robust.percent()]
-    assert line[4].startswith(f"{100 * chosen.clean_loss.value:.1f} [")
-    assert line[-1] == "0.0 %"
-    none = replace(outcome.families[0], choice=None, points=(), contrasts=(), radii=())
-    assert "| none | – |" in markdown_table(replace(outcome, families=(none,)))
-    beyond = replace(outcome.families[0], choice=replace(outcome.families[0].choice, within=False))
-    assert "| t=1.0 * |" in markdown_table(replace(outcome, families=(beyond,)))
 
 
 def test_a_strength_without_a_gradient_has_a_warning(world: Path) -> None:
