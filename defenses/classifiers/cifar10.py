@@ -58,8 +58,3 @@ def _convolution(inner: int, outer: int, stride: int) -> list[nn.Module]:
 def cifar10_resnet(*, weights: str = "cifar10-resnet") -> DeepStemResNet:
     """Return the undefended classifier: a ResNet trained on the JPEG copy of CIFAR-10."""
     return load(weights, "deep-stem-resnet", DeepStemResNet)
-
-
-def cifar10_fast_at(*, weights: str = "cifar10-fast-at") -> DeepStemResNet:
-    """Return the classifier trained with fast adversarial training, linf eps 8/255 (Wong et al. 2020)."""
-    return load(weights, "deep-stem-resnet", DeepStemResNet)

@@ -18,7 +18,7 @@ from purebench.core.files.recorded_hashes import RecordedHashes
 
 
 class State(StrEnum):
-    """What became of a file."""
+    """The result of an attempt to get a file."""
 
     HERE = "here"
     DOWNLOADED = "downloaded"
@@ -33,7 +33,7 @@ class Fetched:
 
     Attributes:
         needed: the file.
-        state: what became of it.
+        state: the result.
         told: a remark, such as its hash.
     """
 
@@ -43,7 +43,7 @@ class Fetched:
 
     @property
     def usable(self) -> bool:
-        """Whether it can be used now."""
+        """True if it can be used now."""
         return self.state in (State.HERE, State.DOWNLOADED)
 
 

@@ -14,7 +14,7 @@ PLACES = (
     ("image-net.org", "register there, accept the terms, and unpack the images into one folder per class"),
     ("github.com", "choose the file among the attachments of the release"),
 )
-"""What the user has to do, by a part of the address."""
+"""Instructions for the user, by a part of the address."""
 CURE = (
     "Put them there, or set $PUREBENCH_DATA or $PUREBENCH_MODELS to the folder that contains them. A row of a board "
     "runs as soon as its files are there, and those of the images and of the board's classifier. `purebench fetch "

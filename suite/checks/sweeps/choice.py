@@ -27,7 +27,7 @@ ROUNDING = 1e-9
 
 
 class Candidate(Protocol):
-    """What the rule needs of a strength."""
+    """A strength with the figures on which the rule decides."""
 
     @property
     def label(self) -> str:

@@ -155,7 +155,7 @@ class FamilyOutcome:
 
     @property
     def reason(self) -> str:
-        """Why the rule chose the strength, and the strengths among which it could not choose."""
+        """The reason for the choice, and the strengths that the rule could not consider."""
         assert self.choice is not None
         return f"{self.choice.reason}; not evaluated: {self.unmeasured}" if self.unmeasured else self.choice.reason
 
@@ -201,7 +201,7 @@ class SweepOutcome:
 
     @property
     def errored(self) -> bool:
-        """Whether a strength or a radius has no number because of an error."""
+        """True if a strength or a radius has no number because of an error."""
         return any(one.errored for family in self.families for one in family.points) or any(
             one.robust is None for family in self.families for one in family.radii
         )

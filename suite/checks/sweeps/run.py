@@ -35,7 +35,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class SweepRun:
-    """Where and how the jobs of a sweep run; the arguments are those of `run_board`.
+    """The settings under which the jobs of a sweep run, as for `run_board`.
 
     Attributes:
         path: The store.

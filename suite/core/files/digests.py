@@ -20,7 +20,7 @@ LEAST = 8
 
 @dataclass(frozen=True)
 class Digest:
-    """What is known of the hash of a file.
+    """The hash of a published file, as far as it is known.
 
     Attributes:
         algorithm: `sha256` or `md5`.

@@ -31,7 +31,7 @@ Percent = Annotated[str, Field(pattern=r"^(100(\.0{1,2})?|\d{1,2}(\.\d{1,2})?)$"
 
 
 class ClaimSource(StrictModel):
-    """Where claims were read.
+    """A document in which claims were read.
 
     Attributes:
         cited: authors or project, and the document.
