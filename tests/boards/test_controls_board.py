@@ -105,7 +105,7 @@ def test_files_of_controls_need_trust_and_are_found_beside_the_board(tmp_path: P
     assert [file.resolve() for file in local_files(board)] == [tmp_path / "own.py"]
 
 
-@pytest.mark.parametrize("name", ["fashion-quick", "fashion-linf", "fashion-certified"])
+@pytest.mark.parametrize("name", ["fashion-quick", "fashion-linf", "fashion-l2", "fashion-certified"])
 def test_controls_of_the_bundled_boards_can_be_made(name: str) -> None:
     derived = controls_board(choose(name, None, None))
     assert derived is not None
