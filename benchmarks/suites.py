@@ -5,8 +5,9 @@
     python benchmarks/suites.py --board benchmarks/boards/strength.yaml --radius 8/255 --defense noise
 
 plain-pgd   three runs of a plain PyTorch PGD with momentum 0.9, 40 steps of 8 draws, step ε/8 (plain_pgd.py)
-guideline   PGD with momentum, 200 steps of 20 draws and three random starts, and the same with a targeted loss, through
-            exact gradients: what the literature asks of an evaluation of a random purifier
+guideline   PGD with momentum, 200 steps of 20 draws from three random starts, and with a targeted loss from one start
+            for each of the three likeliest wrong classes, through exact gradients: what the literature asks of an
+            evaluation of a random purifier
 
 The board is run first, then with the references as further attacks; the run resumes when it is started again. Printed
 are, per row, the board's headline − reference (a mean over the runs of plain-pgd; of the two attacks of the guideline,
@@ -50,14 +51,14 @@ from purebench.results.merge import merge
 from purebench.results.results import CLEAN, DefenseResult
 
 PLAIN = Path(__file__).parent / "attack_parts" / "plain_pgd.py"
-GUIDELINE = {"steps": 200, "restarts": 3, "momentum": 0.9, "step": 0.05}
+GUIDELINE = {"steps": 200, "momentum": 0.9, "step": 0.05}
 REFERENCES: dict[str, tuple[AttackChoice, ...]] = {
     "plain-pgd": tuple(
         AttackChoice(f"plain-pgd-{number}", Spec(f"{PLAIN}:PlainPGD", {"number": number}), "exact", only="random")
         for number in range(3)
     ),
     "guideline": (
-        AttackChoice("guideline", Spec("pgd", GUIDELINE), "exact", eot=20, only="random"),
+        AttackChoice("guideline", Spec("pgd", {**GUIDELINE, "restarts": 3}), "exact", eot=20, only="random"),
         AttackChoice("guideline-t", Spec("pgd", {**GUIDELINE, "targets": 3}), "exact", eot=20, only="random"),
     ),
 }

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from purebench.boards.board import Board
 from purebench.boards.jobs import AnyJob, picking_keys
@@ -21,6 +21,7 @@ from purebench.execution.early_checks import check_attacks, check_defenses
 from purebench.execution.jobs.job_inputs import inputs_of
 from purebench.execution.jobs.job_record import JobInputs, JobResult
 from purebench.execution.planning.budget import Budget
+from purebench.execution.planning.remaining import RemainingTime, clean_first
 from purebench.execution.scheduler import Asking, execute
 from purebench.records import store
 from purebench.records.record import Record
@@ -28,6 +29,14 @@ from purebench.results.stopping import Ending, ending
 
 JobProgress = Callable[[int, int, Record | None], None]
 """progress(finished jobs, all jobs, the record just saved or None at the start)."""
+
+
+@runtime_checkable
+class Forecasting(Protocol):
+    """A progress that also shows the remaining time."""
+
+    def expect(self, remaining: RemainingTime) -> None:
+        """Take the remaining time of a run, before its first job; the progress adds the records to it."""
 
 
 def run_board(
@@ -43,7 +52,7 @@ def run_board(
     keep_rows: bool = False,
     progress: JobProgress = lambda done, total, record: None,
     tell: Callable[[str], None] = lambda line: None,
-    order: Callable[[Sequence[AnyJob]], Sequence[AnyJob]] = list,
+    order: Callable[[Sequence[AnyJob]], Sequence[AnyJob]] = clean_first,
 ) -> tuple[Context, list[Record]]:
     """Run the missing jobs of a board, and save their records in the store at `path`.
 
@@ -113,7 +122,7 @@ def run_prepared(
     keep_rows: bool = False,
     progress: JobProgress = lambda done, total, record: None,
     tell: Callable[[str], None] = lambda line: None,
-    order: Callable[[Sequence[AnyJob]], Sequence[AnyJob]] = list,
+    order: Callable[[Sequence[AnyJob]], Sequence[AnyJob]] = clean_first,
 ) -> list[Record]:
     """Run the missing jobs of a board whose images and models are loaded; the arguments are those of `run_board`.
 
@@ -163,6 +172,8 @@ def run_prepared(
         todo = [] if rule.end else list(order([job for job in jobs if job.key not in found]))
         spent = None if budget is None else Budget(budget, todo, found)
         backend = compute.backend_of(context, len(todo), tell)
+        if isinstance(progress, Forecasting):
+            progress.expect(RemainingTime(todo, found.values(), backend.workers))
         admits = _always if spent is None else lambda job: spent.admits(job, backend.workers)
         with closing(execute(todo, context, backend, found, _inputs(saved, found), admits)) as results:
             for result in results:

@@ -138,7 +138,9 @@ def test_a_board_of_which_too_few_images_are_left_has_no_dev_images() -> None:
         LOCAL["datasets"].pop("own")
 
 
-@pytest.mark.parametrize("name", ["fashion-quick", "fashion-linf", "fashion-l2", "fashion-families", "fashion-certified"])
+@pytest.mark.parametrize(
+    "name", ["fashion-quick", "fashion-linf", "fashion-l2", "fashion-families", "fashion-certified"]
+)
 def test_the_dev_board_of_a_bundled_board_has_none_of_its_images(name: str) -> None:
     board = load_board(find_board(name))
     other = dev_board(board)

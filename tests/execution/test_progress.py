@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from purebench.execution.progress.terminal import Pace
+from pathlib import Path
 
-from synthetic import make_board, make_record  # isort: skip
+import pytest
+
+from purebench.boards.parse import load_board
+from purebench.execution.board_run import run_board
+from purebench.execution.planning.remaining import RemainingTime
+from purebench.execution.progress.terminal import Pace, TerminalProgress, run_progress
+
+from boards import write_board  # isort: skip
+from synthetic import NamedJob, make_board, make_record  # isort: skip
 
 
 def test_the_pace_is_that_of_the_jobs_of_this_run() -> None:
@@ -17,7 +25,26 @@ def test_the_pace_is_that_of_the_jobs_of_this_run() -> None:
     for done in (5, 6, 7):
         now[0] += 10
         pace.note(done, 10, record)
-    assert pace.text == "6 jobs/min, 30.0 s left, 60.0 s of computation"
-    now[0] += 30
+    assert pace.text == "6 jobs/min, 60.0 s of computation"  # nothing is known of the jobs that are left
+    pace.remaining = RemainingTime([NamedJob("plain", "clean")] * 4, [record], workers=2)
+    now[0] += 10
+    pace.note(8, 10, record)
+    assert pace.text == "6 jobs/min, about 30.0 s left, 80.0 s of computation"  # 3 jobs of 20 s, 2 workers
+    now[0] += 20
     pace.note(10, 10, record)
-    assert pace.text == "6 jobs/min, 80.0 s of computation"
+    assert pace.text == "6 jobs/min, 1.7 min of computation"
+    pace.note(0, 10, None)
+    assert pace.remaining is None  # of the run before
+
+
+def test_a_run_tells_its_remaining_time(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    monkeypatch.setattr("purebench.execution.progress.terminal.SECONDS_BETWEEN_LINES", 0.0)
+    attacks = {"clean": {"use": "clean"}, "square": {"use": "square(queries=5)"}}
+    board = load_board(write_board(tmp_path, images=4, block=2, attacks=attacks))
+    with run_progress() as tell:
+        assert isinstance(tell, TerminalProgress)
+        run_board(board, tmp_path / "s", workers=1, progress=tell)
+    lines = capsys.readouterr().err.splitlines()
+    (first, *middle, last) = [line for line in lines if "jobs/min" in line]
+    assert all("about " in line and " left, " in line for line in [first, *middle])
+    assert " left" not in last

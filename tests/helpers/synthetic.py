@@ -38,6 +38,20 @@ def make_board(attacks=("clean", "apgd"), defenses=("plain", "noisy"), images=4,
     return Board(**fields | more)
 
 
+@dataclass(frozen=True)
+class NamedJob:
+    """The parts of a job that forecasts read."""
+
+    name: str
+    label: str
+    block: int = 0
+    key: str = ""
+
+    @property
+    def defense(self):
+        return self
+
+
 def make_record(board, defense, attack, block, answers, *, random=None, seconds=None, reason="", **more):
     """Returns a record from one answer per image: draws such as "1011", or an Outcome with `reason`."""
     start = block * board.dataset.block

@@ -11,33 +11,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from purebench.boards.jobs import AnyJob
+from purebench.execution.planning.remaining import JobTimes, pair_of
 from purebench.records.record import Record
-
-Pair = tuple[str, str]
-"""A defense and an attack, or the worst case."""
-
-
-class JobTimes:
-    """The mean time of the jobs of each defense and attack so far.
-
-    Args:
-        records: the records of finished jobs.
-    """
-
-    def __init__(self, records: Sequence[Record] = ()):
-        self.sums: dict[Pair, tuple[float, int]] = {}
-        for record in records:
-            self.add(record)
-
-    def add(self, record: Record) -> None:
-        """Count one more finished job."""
-        seconds, count = self.sums.get((record.defense, record.attack), (0.0, 0))
-        self.sums[record.defense, record.attack] = seconds + record.wall_time, count + 1
-
-    def of(self, job: AnyJob) -> float | None:
-        """Return the expected seconds of a job; None before one of its defense and attack has finished."""
-        seconds, count = self.sums.get((job.defense.name, job.label), (0.0, 0))
-        return seconds / count if count else None
 
 
 class Budget:
@@ -58,7 +33,7 @@ class Budget:
         clock: Callable[[], float] = time.monotonic,
     ):
         self.clock, self.end = clock, clock() + seconds
-        self.times = JobTimes(list(found.values()))
+        self.times = JobTimes(found.values())
         self.left: dict[int, dict[str, AnyJob]] = {}
         for job in jobs:
             if job.key not in found:
@@ -81,7 +56,7 @@ class Budget:
             return False
         if self.admitted:
             open_jobs = [one for block in (*self.admitted, job.block) for one in self.left[block].values()]
-            expected = [self.times.of(one) for one in open_jobs]
+            expected = [self.times.of(pair_of(one)) for one in open_jobs]
             if any(seconds is None for seconds in expected):
                 return False  # not known yet: it is asked again when the next job has finished
             if self.clock() + sum(seconds or 0.0 for seconds in expected) / max(1, workers) > self.end:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
 from purebench.core.files.text import duration
 from purebench.core.terminal_output import complain, make_console, printable
-from purebench.execution.board_run import JobProgress
+from purebench.execution.planning.remaining import RemainingTime
 from purebench.records.record import Record
 
 SECONDS_BETWEEN_LINES = 20.0
@@ -28,6 +30,7 @@ class Pace:
     def __init__(self, clock: Callable[[], float]):
         self.clock = clock
         self.began, self.first, self.seconds = clock(), 0, 0.0
+        self.remaining: RemainingTime | None = None
         self.text = ""
 
     def note(self, done: int, total: int, record: Record | None) -> None:
@@ -39,19 +42,64 @@ class Pace:
             record: the record of the job; None at the start.
         """
         if record is None:
-            self.began, self.first, self.text = self.clock(), done, ""
+            self.began, self.first, self.text, self.remaining = self.clock(), done, "", None
             return
         self.seconds += record.wall_time
+        if self.remaining is not None:
+            self.remaining.finished(record)
         elapsed, finished = self.clock() - self.began, done - self.first
         if elapsed <= 0 or finished <= 0:
             return
-        left = elapsed * (total - done) / finished
-        rest = f"{duration(left)} left, " if done < total else ""
+        left = None if self.remaining is None else self.remaining.seconds()
+        rest = f"about {duration(left)} left, " if left is not None and done < total else ""
         self.text = f"{60 * finished / elapsed:.3g} jobs/min, {rest}{duration(self.seconds)} of computation"
 
 
+class TerminalProgress:
+    """The progress of runs: a bar on a terminal, else a line from time to time.
+
+    Each distinct reason of an error is printed once.
+
+    Args:
+        console: stderr.
+        bar: the bar, which is not shown if the console is no terminal.
+        parts: whether many small runs are shown, whose starts and ends are not printed.
+    """
+
+    def __init__(self, console: Console, bar: Bars, parts: bool):
+        self.console, self.bar, self.parts = console, bar, parts
+        self.task = bar.add_task("preparing", total=None, pace="")
+        self.pace = Pace(bar.get_time)
+        self.last = 0.0
+        self.reasons: Counter[tuple[str, str]] = Counter()
+
+    def expect(self, remaining: RemainingTime) -> None:
+        """Take the remaining time of a run (`Forecasting`)."""
+        self.pace.remaining = remaining
+
+    def __call__(self, done: int, total: int, record: Record | None) -> None:
+        """Show the state of a run (`JobProgress`)."""
+        what = printable(f"{record.defense} · {record.attack}" if record else f"{total - done} jobs to run")
+        if record and record.errored:
+            told = (record.defense, record.reason)
+            self.reasons[told] += 1
+            if self.reasons[told] == 1:
+                self.console.print(Text(f"{what}: {printable(record.reason)}", style="yellow"))
+        self.pace.note(done, total, record)
+        self.bar.update(self.task, completed=done, total=total, description=what, pace=self.pace.text)
+        if not self.console.is_terminal:
+            self._line(f"{done}/{total} jobs, {what}", marked=not self.parts and (record is None or done == total))
+
+    def _line(self, text: str, *, marked: bool) -> None:
+        now = self.bar.get_time()
+        if marked or now - self.last > SECONDS_BETWEEN_LINES:
+            beside = f", {self.pace.text}" if self.pace.text else ""
+            print(f"{text}{beside}", file=sys.stderr, flush=True)
+            self.last = now
+
+
 @contextmanager
-def run_progress(*, parts: bool = False) -> Iterator[JobProgress]:
+def run_progress(*, parts: bool = False) -> Iterator[TerminalProgress]:
     """Show a progress bar on a terminal, else a line from time to time, so that a log shows that the run is alive.
 
     Each distinct reason of an error is printed once, and at the end how to run those jobs again.
@@ -60,7 +108,7 @@ def run_progress(*, parts: bool = False) -> Iterator[JobProgress]:
         parts: whether many small runs are shown, whose starts and ends are not printed.
 
     Yields:
-        The function that `run_board` calls with its progress.
+        The object that `run_board` calls with its progress.
     """
     console = make_console(stderr=True)
     columns = (
@@ -71,29 +119,7 @@ def run_progress(*, parts: bool = False) -> Iterator[JobProgress]:
         TextColumn("{task.fields[pace]}", markup=False),
     )
     with Bars(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("preparing", total=None, pace="")
-        pace = Pace(bar.get_time)
-        last = [0.0]
-        reasons: dict[tuple[str, str], int] = {}
-
-        def tell(done: int, total: int, record: Record | None) -> None:
-            what = printable(f"{record.defense} · {record.attack}" if record else f"{total - done} jobs to run")
-            if record and record.errored:
-                told = (record.defense, record.reason)
-                reasons[told] = reasons.get(told, 0) + 1
-                if reasons[told] == 1:
-                    console.print(Text(f"{what}: {printable(record.reason)}", style="yellow"))
-            pace.note(done, total, record)
-            bar.update(task, completed=done, total=total, description=what, pace=pace.text)
-            if not console.is_terminal:
-                now = bar.get_time()
-                marked = not parts and (record is None or done == total)
-                if marked or now - last[0] > SECONDS_BETWEEN_LINES:
-                    beside = f", {pace.text}" if pace.text else ""
-                    print(f"{done}/{total} jobs, {what}{beside}", file=sys.stderr, flush=True)
-                    last[0] = now
-
+        tell = TerminalProgress(console, bar, parts)
         yield tell
-    if reasons:
-        jobs = sum(reasons.values())
+    if jobs := tell.reasons.total():
         complain(f"{jobs} {'job' if jobs == 1 else 'jobs'} ended in an error; --retry-errors runs them again.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,26 +17,14 @@ from purebench.execution.planning.budget import Budget
 from purebench.records.record import Record
 
 from boards import write_board  # isort: skip
-from synthetic import make_board, make_record  # isort: skip
+from synthetic import NamedJob, make_board, make_record  # isort: skip
 
 
-@dataclass
-class Named:
-    """The parts of a job that a budget reads."""
-
-    key: str
-    block: int
-    label: str
-    name: str = "plain"
-
-    @property
-    def defense(self) -> Named:
-        return self
-
-
-def board_of(blocks: int) -> tuple[list[Named], dict[str, Record]]:
+def board_of(blocks: int) -> tuple[list[NamedJob], dict[str, Record]]:
     board = make_board(images=2 * blocks, block=2)
-    jobs = [Named(f"small/plain/{attack}/{block}", block, attack) for block in range(blocks) for attack in "ab"]
+    jobs = [
+        NamedJob("plain", attack, block, f"small/plain/{attack}/{block}") for block in range(blocks) for attack in "ab"
+    ]
     times = {"a": 1.0, "b": 3.0}
     records = {
         job.key: make_record(board, "plain", job.label, job.block, ["1", "1"], seconds={"attack": times[job.label]})
@@ -45,7 +33,7 @@ def board_of(blocks: int) -> tuple[list[Named], dict[str, Record]]:
     return jobs, records
 
 
-def spent(seconds: float, workers: int, jobs: Sequence[Named], records: dict[str, Record], known: int = 0) -> int:
+def spent(seconds: float, workers: int, jobs: Sequence[NamedJob], records: dict[str, Record], known: int = 0) -> int:
     """Runs the jobs one after another on a clock of its own; returns the number of blocks that were run whole."""
     now = [0.0]
     found = {job.key: records[job.key] for job in jobs[:known]}
