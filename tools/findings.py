@@ -4,7 +4,8 @@
     python tools/findings.py --check    # changes nothing; exit code 1 if the page has other tables than the results
 
 A table stands in the page between `<!-- table BOARD PART -->` and `<!-- end -->`. PART is `rows`, the accuracy of each
-defense under growing knowledge of the attacker, or `pairs`, the differences between families of defenses.
+defense under growing knowledge of the attacker, `pairs`, the differences between families of defenses, or `controls`,
+a sentence on how near the attacks come to known truths.
 """
 
 from __future__ import annotations
@@ -16,15 +17,19 @@ from pathlib import Path
 
 from purebench.boards.bundled import bundled
 from purebench.boards.parse import load_board
+from purebench.cli.commands.comparing.cells import points_text
+from purebench.leaderboards.evidence.controls import summary_text
 from purebench.report import Report
 from purebench.results.files.companions import load_companions
 from purebench.results.files.export import load_results
+from purebench.results.grading.gathering import declared_controls, evidence_of
 from purebench.results.ranking.comparisons import Pair, Side, comparisons
 from purebench.results.ranking.rank import Row
-from purebench.statistics import Estimate
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "findings.md"
-MARK = re.compile(r"(<!-- table (?P<board>[a-z0-9-]+) (?P<part>rows|pairs) -->\n\n).*?(\n\n<!-- end -->)", re.DOTALL)
+MARK = re.compile(
+    r"(<!-- table (?P<board>[a-z0-9-]+) (?P<part>rows|pairs|controls) -->\n\n).*?(\n\n<!-- end -->)", re.DOTALL
+)
 FAMILIES = {
     "mlvgm": "MLVGM",
     "diffpure": "diffusion",
@@ -58,14 +63,6 @@ def report_of(board: str) -> Report:
     return Report(load_board(path), tuple(results), (), companions=companions)
 
 
-def shown(estimate: Estimate | None) -> str:
-    """Return an accuracy in percent with its interval, or a dash where nothing is known."""
-    if estimate is None:
-        return "–"
-    low, high = 100 * estimate.low, 100 * estimate.high
-    return f"{100 * estimate.value:.1f} [{low:.1f}, {high:.1f}]"
-
-
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
@@ -73,26 +70,23 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def rows_table(report: Report) -> str:
-    """Return the accuracies of all defenses in %, best first."""
+    """Return the accuracies of all defenses, best first."""
     lines = []
     for row in report.rows:
         cells = {cell.attack: cell.estimate for cell in row.cells}
-        single = ["–" if (found := cells.get(name)) is None else f"{100 * found.value:.1f}" for name in VIEWS.values()]
+        single = [f"{100 * found.value:.1f} %" if (found := cells.get(name)) else "–" for name in VIEWS.values()]
         grade = "–" if row.grade is None else str(row.grade.letter)
         warnings = ", ".join(f"`{code}`" for code in sorted({str(warning.code) for warning in row.warnings})) or "–"
         strongest = f"`{row.strongest}`" if row.strongest else "–"
-        robust = f"**{shown(row.robust)}**"
-        lines.append(
-            [f"`{row.name}`", family(row) or "–", shown(row.clean), *single, robust, strongest, grade, warnings]
-        )
-    head = ["defense", "family", "clean", *VIEWS, "all attacks", "strongest attack", "grade", "warnings"]
+        clean, robust = ("–" if found is None else found.percent() for found in (row.clean, row.robust))
+        lines.append([f"`{row.name}`", f"**{robust}**", clean, *single, strongest, family(row) or "–", grade, warnings])
+    head = ["defense", "all attacks", "clean", *VIEWS, "strongest attack", "family", "grade", "warnings"]
     return table(head, lines)
 
 
 def cell(pair: Pair) -> str:
     """Return a difference in points with its interval, bold if the rows differ significantly."""
-    found = pair.found.difference
-    text = f"{100 * found.value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]".replace("-", "−")
+    text = points_text(pair.found.difference).replace("-", "−")
     return f"**{text}**" if pair.apart else text
 
 
@@ -107,7 +101,14 @@ def pairs_table(report: Report) -> str:
     return table(["", *(f"− `{other}`" for other in others)], lines)
 
 
-TABLES = {"rows": rows_table, "pairs": pairs_table}
+def controls_text(report: Report) -> str:
+    """Return which of the controls the attacks of the board recover."""
+    evidence = evidence_of(report.results, report.companions, declared_controls(report.board))
+    text = summary_text(evidence)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+TABLES = {"rows": rows_table, "pairs": pairs_table, "controls": controls_text}
 
 
 def written(page: str) -> str:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from purebench.core.terminal_output import printable
-from purebench.results.grading.evidence import RECOVERED, ControlScore, Recovery, Unscored
+from purebench.results.grading.evidence import RECOVERED, UNDECIDED_BECAUSE, ControlScore, Recovery, Unscored
 from purebench.results.grading.grade import GradeEvidence
 from purebench.statistics import Estimate
 
@@ -92,7 +92,7 @@ def summary_text(evidence: GradeEvidence) -> str:
     ]
     groups = {
         "missed": by[Recovery.MISSED],
-        "undecided, for lack of images": by[Recovery.UNDECIDED],
+        UNDECIDED_BECAUSE: by[Recovery.UNDECIDED],
         "attacks ERRORED on images, which count as right": [one.name for one in evidence.controls if one.errored],
     }
     groups |= {f"no score ({why})": [one.name for one in evidence.unscored if one.why is why] for why in Unscored}

@@ -30,9 +30,7 @@ def test_the_tables_are_those_of_the_committed_results(findings: ModuleType) -> 
 def test_a_changed_number_is_found(findings: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = findings.PAGE.read_text(encoding="utf-8")
     changed = tmp_path / "findings.md"
-    changed.write_text(
-        page.replace("| `diffpure-ddpm` | diffusion | ", "| `diffpure-ddpm` | diffusion | 9", 1), encoding="utf-8"
-    )
+    changed.write_text(page.replace("| `diffpure-ddpm` | **", "| `diffpure-ddpm` | **9", 1), encoding="utf-8")
     monkeypatch.setattr(findings, "PAGE", changed)
     assert findings.main(["--check"]) == 1
     assert findings.main([]) == 0

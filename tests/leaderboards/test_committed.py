@@ -14,22 +14,22 @@ from purebench.results.files.export import load_results
 from purebench.results.grading.gathering import evidence_of
 from purebench.results.ranking.rank import rank
 
+SHORTENED = {"fashion-linf": 100}
+"""The boards whose results are of their first images only."""
 BOARDS = [name for name, path in bundled().items() if (path.parent / "results").is_dir()]
 
 
 @pytest.mark.parametrize("name", BOARDS)
 def test_shipped_results_belong_to_the_current_board(name: str) -> None:
-    board = choose(name, None, None)
+    board = choose(name, None, SHORTENED.get(name))
     results = load_results(bundled()[name].parent / "results")
     definition = board.to_dict()
     rows = {row.name: row.use for row in board.defenses}
     assert results
     for result in results:
-        definition["dataset"]["images"] = len(result.images)  # the first images of a long board
-        assert len(result.images) <= board.dataset.images
         assert dict(result.board) == {key: definition[key] for key in result.board}
         assert Spec(result.spec["name"], result.spec["params"]) == rows[result.name]
-        assert len(result.images) == len(set(result.images))
+        assert len(result.images) == len(set(result.images)) == board.dataset.images
         assert not result.failed
     ranked = rank(results)
     scores = [(row.robust.value, row.clean.value) if row.robust and row.clean else None for row in ranked]

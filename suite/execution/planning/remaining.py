@@ -1,8 +1,9 @@
 """Estimates the time that the remaining jobs of a run take, from the jobs that have finished.
 
 A job takes the mean time of the jobs of its defense and attack. Before one of them has finished, it takes the time of
-the attack on the most similar other row, scaled by the ratio of the two rows' times for a pass. These are known early,
-because the clean jobs of a block run first (`clean_first`).
+the attack on another row of the same kind, random or deterministic, that has the most similar time for a pass, scaled
+by the ratio of these times. They are known early, because the clean jobs of a block run first (`clean_first`). Where no
+such row has finished the attack, nothing is assumed, and the sum is a lower bound.
 """
 
 from __future__ import annotations
@@ -56,12 +57,6 @@ class JobTimes:
         seconds, count = self.sums.get(pair, (0.0, 0))
         return seconds / count if count else None
 
-    @property
-    def mean(self) -> float | None:
-        """The mean seconds of all finished jobs; None before the first."""
-        count = sum(count for _, count in self.sums.values())
-        return sum(seconds for seconds, _ in self.sums.values()) / count if count else None
-
 
 @dataclass(frozen=True)
 class _Pace:
@@ -91,16 +86,11 @@ class RemainingTime:
         self.left[record.defense, record.attack] -= 1
         self._learn(record)
 
-    def seconds(self) -> float | None:
-        """Return the seconds until the end if all workers are busy; None before the first job has finished."""
-        if (mean := self.times.mean) is None:
-            return None
-        work = 0.0
-        for pair, count in self.left.items():
-            if count > 0:
-                expected = self._expected(pair)
-                work += count * (mean if expected is None else expected)
-        return work / self.workers
+    def seconds(self) -> tuple[float, bool]:
+        """Return the seconds until the end if all workers are busy, and whether they are of all jobs that are left."""
+        left = {pair: count for pair, count in self.left.items() if count > 0}
+        known = {pair: time for pair in left if (time := self._expected(pair)) is not None}
+        return sum(left[pair] * time for pair, time in known.items()) / self.workers, known.keys() == left.keys()
 
     def _learn(self, record: Record) -> None:
         self.times.add(record)
@@ -114,12 +104,12 @@ class RemainingTime:
         defense, attack = pair
         if (row := self.rows.get(defense)) is None:
             return None
-        timed = {name: time for name in self.rows if (time := self.times.of((name, attack))) is not None}
+        timed = {
+            name: time
+            for name, other in self.rows.items()
+            if other.random == row.random and (time := self.times.of((name, attack))) is not None
+        }
         if not timed:
             return None
-
-        def unlike(name: str) -> tuple[bool, float]:
-            return self.rows[name].random != row.random, abs(log(self.rows[name].seconds / row.seconds))
-
-        nearest = min(timed, key=unlike)
+        nearest = min(timed, key=lambda name: abs(log(self.rows[name].seconds / row.seconds)))
         return timed[nearest] * row.seconds / self.rows[nearest].seconds

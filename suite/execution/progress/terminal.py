@@ -50,9 +50,13 @@ class Pace:
         elapsed, finished = self.clock() - self.began, done - self.first
         if elapsed <= 0 or finished <= 0:
             return
-        left = None if self.remaining is None else self.remaining.seconds()
-        rest = f"about {duration(left)} left, " if left is not None and done < total else ""
+        rest = self._rest() if done < total else ""
         self.text = f"{60 * finished / elapsed:.3g} jobs/min, {rest}{duration(self.seconds)} of computation"
+
+    def _rest(self) -> str:
+        """Return the remaining time, or a lower bound of it; "" where nothing is known."""
+        left, whole = (0.0, False) if self.remaining is None else self.remaining.seconds()
+        return f"{'about' if whole else 'more than'} {duration(left)} left, " if whole or left >= 1 else ""
 
 
 class TerminalProgress:

@@ -16,6 +16,12 @@ LEVEL = 0.05
 """Largest probability that a control counts as recovered if its excess is at least `EXCLUDED`, and that it counts as
 missed if its excess is at most `RECOVERED`."""
 
+UNDECIDED_BECAUSE = (
+    f"undecided, for lack of images or because the clean accuracy is less than {100 * EXCLUDED:g} points above the "
+    "truth"
+)
+"""Heading of the controls that are neither recovered nor missed."""
+
 
 class ControlKind(StrEnum):
     """The kind of a control.
@@ -37,7 +43,7 @@ class Recovery(StrEnum):
     Attributes:
         RECOVERED: the excess is at most `RECOVERED`, and the images exclude an excess of `EXCLUDED`.
         MISSED: the images show an excess above `RECOVERED`.
-        UNDECIDED: the images show neither.
+        UNDECIDED: the images show neither, or attacks have too little to find (`control_scores.recovery`).
     """
 
     RECOVERED = "recovered"

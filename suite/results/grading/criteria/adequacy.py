@@ -27,6 +27,7 @@ from purebench.results.grading.criteria.thresholds import (
     Threshold,
 )
 from purebench.results.grading.evidence import (
+    UNDECIDED_BECAUSE,
     ControlScore,
     Convergence,
     ConvergenceStatus,
@@ -129,7 +130,7 @@ def _share(
     of = len(scored) + len(lost[Unscored.ERRORED]) + len(lost[Unscored.UNFINISHED])
     groups = {
         "not recovered": by[Recovery.MISSED],
-        "undecided, for lack of images": by[Recovery.UNDECIDED],
+        UNDECIDED_BECAUSE: by[Recovery.UNDECIDED],
         "without a score, because of errors": lost[Unscored.ERRORED],
         "without a score, because not finished": lost[Unscored.UNFINISHED],
         "not counted, because nothing is known under this threat model": lost[Unscored.INAPPLICABLE],
