@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from purebench.core.terminal_output import printable
-from purebench.results.grading.evidence import RECOVERED, UNDECIDED_BECAUSE, ControlScore, Recovery, Unscored
+from purebench.results.grading.evidence import EXCLUDED, RECOVERED, ControlScore, Recovery, Unscored
 from purebench.results.grading.grade import GradeEvidence
 from purebench.statistics import Estimate
 
@@ -85,14 +85,11 @@ def summary_text(evidence: GradeEvidence) -> str:
     if not evidence.controls:
         return ""
     by = {one: [score.name for score in evidence.controls if score.recovery is one] for one in Recovery}
-    near = len(by[Recovery.RECOVERED])
     parts = [
-        f"controls: the attacks come within {100 * RECOVERED:g} points of the known truth of {near} of "
-        f"{len(evidence.controls)}"
+        f"controls: {len(by[Recovery.RECOVERED])} of {len(evidence.controls)} are recovered (at most "
+        f"{100 * RECOVERED:g} points above the known truth, with an upper bound of less than {100 * EXCLUDED:g})"
     ]
-    groups = {
-        "missed": by[Recovery.MISSED],
-        UNDECIDED_BECAUSE: by[Recovery.UNDECIDED],
+    groups = {one.heading: names for one, names in by.items() if one is not Recovery.RECOVERED} | {
         "attacks ERRORED on images, which count as right": [one.name for one in evidence.controls if one.errored],
     }
     groups |= {f"no score ({why})": [one.name for one in evidence.unscored if one.why is why] for why in Unscored}

@@ -90,6 +90,7 @@ CASES: dict[str, tuple[Callable[[], Case], str, Code, Letter]] = {
         )
         for text, code, others, more, letter in (
             ("recovered", Code.CONTROLS, "undecided", {"controls": some(9, Recovery.UNDECIDED, Recovery.RECOVERED)}, C),
+            ("recovered", Code.CONTROLS, "easy", {"controls": some(9, Recovery.TOO_EASY, Recovery.RECOVERED)}, C),
             ("recovered", Code.CONTROLS, "unfinished", {"controls": CONTROLS[:9], "unscored": lost(11, "U")}, C),
             ("recovered", Code.CONTROLS, "errored", {"controls": CONTROLS[:9], "unscored": lost(11, "E")}, D),
             ("alone", Code.WITHOUT_TRANSFER, "undecided", {"controls": some(4, None, Recovery.UNDECIDED)}, C),

@@ -207,8 +207,8 @@ def recovery(measured: Floats, truth: Floats, clean: Floats, *, random: bool) ->
     A control is recovered if the mean excess is at most `RECOVERED` and its one-sided upper bound is below `EXCLUDED`,
     and missed if the one-sided lower bound is above `RECOVERED`. For a deterministic control the bounds are those of
     Clopper and Pearson: with no missed image 29 images suffice, with one 46. A control whose clean accuracy is not at
-    least `EXCLUDED` above its truth leaves nothing to find, and attacks that do nothing would recover it: it is
-    undecided.
+    least `EXCLUDED` above its truth would be recovered by attacks that find nothing: it is too easy, unless it is
+    missed.
 
     Args:
         measured: the measured accuracy of each image [n] in [0,1].
@@ -218,14 +218,15 @@ def recovery(measured: Floats, truth: Floats, clean: Floats, *, random: bool) ->
     """
     excess, most = measured - truth, float((1 - truth).max())
     if most <= 0:  # no image can be missed
-        return Recovery.UNDECIDED
+        return Recovery.TOO_EASY
     least = -float(truth.max()) if random else 0.0
     shares = ((excess - least) / (most - least)).clip(0, 1)
     low, high = (least + (most - least) * one_sided_bound(shares, 1 - LEVEL, side) for side in SIDES)
-    to_find = len(clean) > 0 and clean.mean() - truth.mean() >= EXCLUDED
-    if excess.mean() <= RECOVERED and high < EXCLUDED and to_find:
-        return Recovery.RECOVERED
-    return Recovery.MISSED if low > RECOVERED else Recovery.UNDECIDED
+    if low > RECOVERED:
+        return Recovery.MISSED
+    if not len(clean) or clean.mean() - truth.mean() < EXCLUDED:
+        return Recovery.TOO_EASY
+    return Recovery.RECOVERED if excess.mean() <= RECOVERED and high < EXCLUDED else Recovery.UNDECIDED
 
 
 def _below_proof(result: DefenseResult, low: Floats) -> bool:

@@ -16,13 +16,6 @@ LEVEL = 0.05
 """Largest probability that a control counts as recovered if its excess is at least `EXCLUDED`, and that it counts as
 missed if its excess is at most `RECOVERED`."""
 
-UNDECIDED_BECAUSE = (
-    f"undecided, for lack of images or because the clean accuracy is less than {100 * EXCLUDED:g} points above the "
-    "truth"
-)
-"""Heading of the controls that are neither recovered nor missed."""
-
-
 class ControlKind(StrEnum):
     """The kind of a control.
 
@@ -43,12 +36,24 @@ class Recovery(StrEnum):
     Attributes:
         RECOVERED: the excess is at most `RECOVERED`, and the images exclude an excess of `EXCLUDED`.
         MISSED: the images show an excess above `RECOVERED`.
-        UNDECIDED: the images show neither, or attacks have too little to find (`control_scores.recovery`).
+        UNDECIDED: the images show neither.
+        TOO_EASY: the clean accuracy is less than `EXCLUDED` above the truth, so that attacks which find nothing would
+            come near it; or no image is known to be right without an attack.
     """
 
     RECOVERED = "recovered"
     MISSED = "missed"
     UNDECIDED = "undecided"
+    TOO_EASY = "too easy"
+
+    @property
+    def heading(self) -> str:
+        """The heading of a list of such controls."""
+        told = {
+            Recovery.UNDECIDED: "undecided, for lack of images",
+            Recovery.TOO_EASY: f"too easy, with a clean accuracy less than {100 * EXCLUDED:g} points above the truth",
+        }
+        return told.get(self, str(self))
 
 
 @dataclass(frozen=True)

@@ -83,16 +83,25 @@ def test_a_control_is_recovered_if_it_is_near_on_enough_images(images: int, miss
     assert found is (Recovery.RECOVERED if near else Recovery.MISSED if lower > 0.05 else Recovery.UNDECIDED)
 
 
-def test_a_control_of_which_no_image_can_be_missed_decides_nothing() -> None:
-    assert recovery(np.ones(500), np.ones(500), np.ones(500), random=False) is Recovery.UNDECIDED
+def test_a_control_of_which_no_image_can_be_missed_is_too_easy() -> None:
+    assert recovery(np.ones(500), np.ones(500), np.ones(500), random=False) is Recovery.TOO_EASY
 
 
-def test_a_control_with_nothing_to_find_is_undecided() -> None:
+def test_a_control_with_nothing_to_find_is_too_easy() -> None:
     """Attacks that do nothing measure its truth: a constant answer, for example."""
     truth = np.repeat([1.0, 0.0], [50, 450])
-    assert recovery(truth, truth, truth, random=False) is Recovery.UNDECIDED
-    assert recovery(truth, truth, np.empty(0), random=False) is Recovery.UNDECIDED
+    assert recovery(truth, truth, truth, random=False) is Recovery.TOO_EASY
+    assert recovery(truth, truth, np.empty(0), random=False) is Recovery.TOO_EASY
     assert recovery(truth, truth, np.ones(500), random=False) is Recovery.RECOVERED
+    clean = truth + np.repeat([0.0, 1.0, 0.0], [50, 49, 401])
+    assert recovery(truth, truth, clean, random=False) is Recovery.TOO_EASY  # 9.8 points above the truth
+    clean[99] = 1
+    assert recovery(truth, truth, clean, random=False) is Recovery.RECOVERED
+
+
+def test_an_easy_control_is_missed_where_attacks_do_not_find_the_little_that_there_is() -> None:
+    clean = np.repeat([1.0, 0.0], [90, 910])
+    assert recovery(clean, np.zeros(1000), clean, random=False) is Recovery.MISSED
 
 
 @pytest.mark.parametrize(("excess", "wrong"), [(0.1, Recovery.RECOVERED), (0.05, Recovery.MISSED)])

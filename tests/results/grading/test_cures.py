@@ -13,10 +13,12 @@ from purebench.core.warning_codes import ResultWarning, WarningCode
 from purebench.results.attack_result import AttackResult
 from purebench.results.grading.convergence import convergence
 from purebench.results.grading.criteria.letters import Code, Reason
-from purebench.results.grading.evidence import Convergence, ConvergenceStatus
+from purebench.results.grading.evidence import ControlScore, Convergence, ConvergenceStatus, Recovery
 from purebench.results.grading.grade import grade
 from purebench.results.results import DefenseResult
 
+from graded import result as graded_result  # isort: skip
+from graded import some  # isort: skip
 from ladders import ladder_results  # isort: skip
 
 ROW = "'row(alpha=0.5)'"
@@ -24,9 +26,12 @@ FEW = {"random-noise": 2, "rung-1": 9, "rung-2": 10, "rung-3": 10, "rung-4": 10,
 
 
 def reasons(
-    result: DefenseResult, found: Convergence | None = None, warnings: tuple[ResultWarning, ...] = ()
+    result: DefenseResult,
+    found: Convergence | None = None,
+    warnings: tuple[ResultWarning, ...] = (),
+    controls: tuple[ControlScore, ...] = (),
 ) -> dict[Code, Reason]:
-    graded = grade(result, convergence=found, warnings=warnings, origin="board.yaml")
+    graded = grade(result, controls=controls, convergence=found, warnings=warnings, origin="board.yaml")
     return {reason.code: reason for reason in graded.adequacy.reasons}
 
 
@@ -105,3 +110,17 @@ def test_after_a_search_the_cure_is_not_another_search_but_the_attack_for_all_ro
     told = reasons(searched, warnings=(FLAT,))[Code.MASKING].cure
     assert told.startswith("found without rows in the board.yaml, then purebench run")
     assert "break" not in told
+
+
+def test_the_cure_of_undecided_controls_is_twice_the_images_and_that_of_easy_ones_is_harder_ones() -> None:
+    own = graded_result(images=100)
+    told = [
+        reasons(own, controls=some(9, rest, Recovery.RECOVERED))[Code.CONTROLS].cure
+        for rest in (Recovery.UNDECIDED, Recovery.TOO_EASY, Recovery.MISSED)
+    ]
+    assert told[0].startswith("purebench run ")
+    assert told[0].endswith(" --images 200 --evidence")
+    assert [one.partition(" in the board.yaml, then purebench run ")[0] for one in told[1:]] == [
+        "controls with a clean accuracy at least 10 points above their known truth",
+        "stronger attacks (more steps, other mechanisms)",
+    ]

@@ -27,7 +27,7 @@ from purebench.results.grading.criteria.thresholds import (
     Threshold,
 )
 from purebench.results.grading.evidence import (
-    UNDECIDED_BECAUSE,
+    EXCLUDED,
     ControlScore,
     Convergence,
     ConvergenceStatus,
@@ -38,8 +38,9 @@ from purebench.results.grading.evidence import (
 from purebench.results.grading.images_needed import least_images
 from purebench.results.results import DefenseResult
 
-MORE_IMAGES = "more images (dataset: {images: N})"
-"""The change of a board.yaml with which undecided controls are decided."""
+STRONGER = "stronger attacks (more steps, other mechanisms)"
+HARDER = f"controls with a clean accuracy at least {100 * EXCLUDED:g} points above their known truth"
+"""Changes of a board.yaml with which more of its controls may be recovered."""
 EXACT = "exact"
 WITHOUT_GRADIENT = frozenset({WarningCode.ZERO_GRADIENT, WarningCode.NON_FINITE_GRADIENT, WarningCode.FLAT_LADDER})
 """Warnings whose cause may be a purifier without a useful gradient."""
@@ -121,8 +122,9 @@ def _share(
 ) -> Reason:
     """Return the letter of the share of recovered controls; controls without a score count as not recovered.
 
-    Controls that more images may decide count as not recovered for a letter above C. Worse than C are only shares that
-    more images cannot raise to C, because a C states that a fault is not known, and a D that it was found.
+    Controls that are undecided, unfinished or too easy count as not recovered for a letter above C. Worse than C are
+    only shares that would be so if all of these were recovered, because a C states that a fault is not known, and a D
+    that it was found.
     """
     by = {one: [name for name, found in scored.items() if found is one] for one in Recovery}
     lost = {why: [one.name for one in unscored if one.why is why] for why in Unscored}
@@ -130,17 +132,17 @@ def _share(
     of = len(scored) + len(lost[Unscored.ERRORED]) + len(lost[Unscored.UNFINISHED])
     groups = {
         "not recovered": by[Recovery.MISSED],
-        UNDECIDED_BECAUSE: by[Recovery.UNDECIDED],
+        **{one.heading: by[one] for one in (Recovery.UNDECIDED, Recovery.TOO_EASY)},
         "without a score, because of errors": lost[Unscored.ERRORED],
         "without a score, because not finished": lost[Unscored.UNFINISHED],
         "not counted, because nothing is known under this threat model": lost[Unscored.INAPPLICABLE],
     }
     named = [f"{group}: {', '.join(names)}" for group, names in groups.items() if names]
     sentence = "; ".join([f"{recovered} of {of} controls are {told}", *named])
-    possible = (recovered + len(by[Recovery.UNDECIDED]) + len(lost[Unscored.UNFINISHED])) / of
-    letter, best = threshold.letter(recovered / of), threshold.letter(possible)
-    more = best < letter
-    cure = cures.change(MORE_IMAGES if more else "stronger attacks (more steps, other mechanisms)", all_images=more)
+    by_images = recovered + len(by[Recovery.UNDECIDED]) + len(lost[Unscored.UNFINISHED])
+    shares = (recovered / of, by_images / of, (by_images + len(by[Recovery.TOO_EASY])) / of)
+    letter, larger, best = (threshold.letter(share) for share in shares)
+    cure = cures.double() if larger < letter else cures.change(HARDER if best < letter else STRONGER)
     if letter > Letter.C >= best:
         return undecided.reason(cure, sentence)
     return threshold.reason(recovered / of, sentence, cure)

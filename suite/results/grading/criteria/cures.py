@@ -44,7 +44,6 @@ class Cures:
         *,
         retry_errors: bool = False,
         evidence: bool = False,
-        all_images: bool = False,
     ) -> str:
         """Return the command that runs the row again.
 
@@ -52,18 +51,17 @@ class Cures:
             images: the number of images, None for those of the board.
             retry_errors: whether to run jobs again that ended in an error.
             evidence: whether to run the controls and the ladder of the board as well.
-            all_images: whether to use all images of the changed board.yaml, in place of `images`.
         """
         board = self.result.board
         count = int(board["dataset"]["images"]) if images is None else images
         if self.in_memory:
-            more = "" if all_images else f", images={count}"
+            more = f", images={count}"
             more += ", retry_errors=True" if retry_errors else ""
             more += ", evidence=True" if evidence else ""
             return f"purebench.evaluate(defense, board={self.board!r}{more})"
         options: dict[str, Value] = {
             "defense": [self.defense],
-            "images": None if all_images else count,
+            "images": count,
             "radius": str(board["threat"]["radius"]) if "@" in str(board["name"]) else None,
             "cascade": bool(board["cascade"]),
             "retry_errors": retry_errors,
@@ -71,16 +69,18 @@ class Cures:
         }
         return command("run", self.board, **options)
 
-    def change(self, what: str, *, all_images: bool = False, at_least: int = 0) -> str:
+    def change(self, what: str, *, at_least: int = 0) -> str:
         """Return a change of the board.yaml, and the command that runs the row with its controls and its ladder again.
 
         Args:
             what: the keys to add or to change.
-            all_images: whether the number of images is among them.
             at_least: the number of images that the change needs.
         """
-        command = self.run(self.blocks_of(at_least), evidence=True, all_images=all_images)
-        return f"{what} in the board.yaml, then {command}"
+        return f"{what} in the board.yaml, then {self.run(self.blocks_of(at_least), evidence=True)}"
+
+    def double(self) -> str:
+        """Return the command that runs the row on twice as many images, with its controls and its ladder."""
+        return self.run(self.blocks_of(2 * len(self.result.images)), evidence=True)
 
     def blocks_of(self, images: int) -> int:
         """Return a number of images in whole blocks, at least that of the board."""

@@ -159,12 +159,14 @@ MASKED = Fault(Code.MASKING, D, "a warning of gradient masking")
 NOT_ADAPTIVE = Fault(Code.ADAPTIVITY, D, "no attack follows the gradient of the whole defense, exactly or by BPDA")
 NO_CONTROLS = Fault(Code.CONTROLS, C, "no control rows were run")
 UNDECIDED_CONTROLS = Fault(
-    Code.CONTROLS, C, "too few controls are recovered, and more images may decide enough of the others"
+    Code.CONTROLS,
+    C,
+    "too few controls are recovered, and enough of the others are undecided, unfinished or too easy",
 )
 UNDECIDED_WITHOUT_TRANSFER = Fault(
     Code.WITHOUT_TRANSFER,
     C,
-    "too few controls are recovered without transfer, and more images may decide enough of the others",
+    "too few controls are recovered without transfer, and enough of the others are undecided, unfinished or too easy",
 )
 NO_CONVERGENCE = Fault(Code.CONVERGENCE, C, "convergence was not measured")
 UNDECIDED = Fault(Code.CONVERGENCE, C, "convergence is undecided, for lack of images")
