@@ -63,10 +63,11 @@ class Report:
 
         Each has `name`, `grade`, `rank`, `robust`, `clean`, `strongest`, `warnings`, `errors` and more.
         """
-        return rank(self.results, self._evidence, self.board.origin)
+        return rank(self.results, self.evidence, self.board.origin)
 
     @cached_property
-    def _evidence(self) -> GradeEvidence:
+    def evidence(self) -> GradeEvidence:
+        """The evidence behind the grades: scores of the controls and the convergence of each row."""
         return evidence_of(self.results, self.companions, declared_controls(self.board))
 
     @property
@@ -77,7 +78,7 @@ class Report:
     @cached_property
     def controls(self) -> list[ControlScore]:
         """How near the attacks of the board come to the known truths of its controls; empty if they were not run."""
-        return list(self._evidence.controls)
+        return list(self.evidence.controls)
 
     def __len__(self) -> int:
         return len(self.rows)

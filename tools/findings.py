@@ -3,56 +3,79 @@
     python tools/findings.py            # writes the page
     python tools/findings.py --check    # changes nothing; exit code 1 if the page has other tables than the results
 
-A table stands in the page between `<!-- table BOARD PART -->` and `<!-- end -->`. PART is `rows`, the accuracy of each
-defense under growing knowledge of the attacker, `pairs`, the differences between families of defenses, or `controls`,
-a sentence on how near the attacks come to known truths.
+A table stands in the page between `<!-- table BOARD PART -->` and `<!-- end -->`. The parts:
+
+rows        the accuracy of each defense under growing knowledge of the attacker
+pairs       paired differences between rows of different families
+randomness  what the random rows owe to random numbers that the attacker does not know
+controls    a sentence on how near the attacks come to known truths
 """
 
 from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from purebench.boards.bundled import bundled
 from purebench.boards.parse import load_board
 from purebench.cli.commands.comparing.cells import points_text
 from purebench.leaderboards.evidence.controls import summary_text
+from purebench.leaderboards.figures_text import known
 from purebench.report import Report
 from purebench.results.files.companions import load_companions
 from purebench.results.files.export import load_results
-from purebench.results.grading.gathering import declared_controls, evidence_of
 from purebench.results.ranking.comparisons import Pair, Side, comparisons
 from purebench.results.ranking.rank import Row
+from purebench.results.results import CLEAN, DefenseResult
+from purebench.statistics import (
+    Estimate,
+    interval,
+    interval_method,
+    paired_difference,
+    resubmission_per_image,
+)
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "findings.md"
 MARK = re.compile(
-    r"(<!-- table (?P<board>[a-z0-9-]+) (?P<part>rows|pairs|controls) -->\n\n).*?(\n\n<!-- end -->)", re.DOTALL
+    r"(<!-- table (?P<board>[a-z0-9-]+) (?P<part>[a-z]+) -->\n\n)(?:(?!<!-- ).)*(<!-- end -->)", re.DOTALL
 )
+MLVGM, DIFFUSION, VAE, TRAINED = "MLVGM", "diffusion", "VAE", "adversarial training"
 FAMILIES = {
-    "mlvgm": "MLVGM",
-    "diffpure": "diffusion",
-    "gdmp": "diffusion",
-    "vae": "VAE",
-    "a-vae": "VAE",
-    "nd-vae": "VAE",
-    "defense-vae": "VAE",
-    "puvae": "VAE",
-    "trades": "adversarial training",
-    "pgd-at": "adversarial training",
+    MLVGM: ("mlvgm-hvae", "mlvgm-nvae", "mlvgm-stylegan"),
+    DIFFUSION: ("diffpure", "gdmp"),
+    VAE: ("vae", "a-vae", "a-vae-released", "nd-vae", "nd-vae-released", "defense-vae", "puvae"),
+    TRAINED: ("trades", "pgd-at"),
+    "energy-based model": ("ebm-langevin",),
+    "GAN": ("defense-gan",),
+    "transform": (
+        *("gaussian-blur", "gaussian-noise", "jpeg", "median", "quantise", "random-resize-pad", "tv-minimisation"),
+    ),
+    "combination": ("before",),
+    "no defense": ("none",),
 }
-"""The families of defenses, by the first part of their registered names."""
-BASELINES = ("trades", "pgd-at", "gdmp", "diffpure-ddpm", "diffpure-ddim", "vae")
-"""The rows with which MLVGMs are compared."""
-VIEWS = {"blind": "apgd-blind", "BPDA": "apgd-bpda", "exact": "apgd-exact"}
+"""The registered names of defenses by their family."""
+ONE_MODEL = (TRAINED, "no defense")
+"""The families without a purifier, on which the three attacks of VIEWS are the same."""
+BLIND = "apgd-blind"
+VIEWS = {"blind": BLIND, "BPDA": "apgd-bpda", "exact": "apgd-exact"}
 """The columns of single attacks: APGD with growing knowledge of the purifier."""
+TIMES = 10
+"""Submissions of an adversarial example, of which one has to be misclassified."""
 
 
-def family(row: Row) -> str:
-    """Return the family of a row, or an empty string for a transform or a combination."""
-    name = str(row.result.spec["name"])
-    return next((found for start, found in FAMILIES.items() if name == start or name.startswith(f"{start}-")), "")
+def family(result: DefenseResult) -> str:
+    """Return the family of a row.
+
+    Raises:
+        KeyError: the registered name of its defense is in none.
+    """
+    names = {name: one for one, several in FAMILIES.items() for name in several}
+    return names[str(result.spec["name"])]
 
 
 def report_of(board: str) -> Report:
@@ -70,57 +93,123 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def rows_table(report: Report) -> str:
-    """Return the accuracies of all defenses, best first."""
+    """Return the accuracies of all defenses, best first, and a sentence on those that were not run."""
     lines = []
     for row in report.rows:
         cells = {cell.attack: cell.estimate for cell in row.cells}
-        single = [f"{100 * found.value:.1f} %" if (found := cells.get(name)) else "–" for name in VIEWS.values()]
-        grade = "–" if row.grade is None else str(row.grade.letter)
-        warnings = ", ".join(f"`{code}`" for code in sorted({str(warning.code) for warning in row.warnings})) or "–"
-        strongest = f"`{row.strongest}`" if row.strongest else "–"
-        clean, robust = ("–" if found is None else found.percent() for found in (row.clean, row.robust))
-        lines.append([f"`{row.name}`", f"**{robust}**", clean, *single, strongest, family(row) or "–", grade, warnings])
-    head = ["defense", "all attacks", "clean", *VIEWS, "strongest attack", "family", "grade", "warnings"]
-    return table(head, lines)
+        used = list(VIEWS.values())[: 1 if family(row.result) in ONE_MODEL else None]
+        single = [percent(cells.get(name)) if name in used else "–" for name in VIEWS.values()]
+        clean, robust = (interval_text(found) for found in (row.clean, row.robust))
+        facts = [lost(row.result), strongest(row), family(row.result), f"{row.cost.seconds / 60:.1f}"]
+        lines.append([f"`{row.name}`", f"**{robust}**", clean, *single, *facts])
+    head = ["defense", "all attacks", "clean", *VIEWS, "blind − all", "strongest attack", "family", "minutes"]
+    missing = {one.name for one in report.board.defenses} - {row.name for row in report.rows}
+    told = f"\n\nNot run: {', '.join(f'`{name}`' for name in sorted(missing))}." if missing else ""
+    return table(head, lines) + told
+
+
+def percent(found: Estimate | None) -> str:
+    """Return an accuracy without its interval."""
+    return "–" if found is None else f"{100 * found.value:.1f} %"
+
+
+def interval_text(found: Estimate | None) -> str:
+    """Return an accuracy with its interval."""
+    return "–" if found is None else found.percent()
+
+
+def points(found: Estimate) -> str:
+    """Return a difference in points with its interval."""
+    return points_text(found).replace("-", "−")
+
+
+def lost(result: DefenseResult) -> str:
+    """Return the accuracy under the blind attack minus that under all attacks, paired by image."""
+    (blind,) = (result.right(attack).mean(axis=1) for attack in result.attacks if attack.name == BLIND)
+    return points(paired_difference(blind, result.scores(), float(result.board["confidence"])))
+
+
+def strongest(row: Row) -> str:
+    """Return the attack that verification picks for most images of a random row, else the one that leaves least."""
+    if row.result.random:
+        ((name, count),) = Counter(row.result.worst_case.picked).most_common(1)
+        return f"`{name}` ({count} of {len(row.result.images)})"
+    left = {
+        cell.attack: cell.estimate.value for cell in row.cells if cell.estimate is not None and cell.attack != CLEAN
+    }
+    names = [name for name, value in left.items() if value == min(left.values())]
+    return f"`{names[0]}`" if len(names) == 1 else f"{len(names)} attacks alike"
 
 
 def cell(pair: Pair) -> str:
     """Return a difference in points with its interval, bold if the rows differ significantly."""
-    text = points_text(pair.found.difference).replace("-", "−")
+    text = points(pair.found.difference)
     return f"**{text}**" if pair.apart else text
 
 
-def pairs_table(report: Report) -> str:
-    """Return the robust accuracy of each MLVGM less that of each baseline in points, Holm-adjusted over the table."""
-    ours = [row.name for row in report.rows if family(row) == "MLVGM"]
-    others = [name for name in BASELINES if name in {row.name for row in report.rows}]
+def pairs_of(report: Report) -> list[Pair]:
+    """Compare each MLVGM and diffusion row with each row of another family, with Holm's correction over all of them."""
+    families = {row.name: family(row.result) for row in report.rows}
+    ours, others = ([name for name in families if families[name] in those] for those in (COMPARED, COMPARED_WITH))
     sides = {row.name: Side(row.name, row.result) for row in report.rows}
-    pairs = comparisons([(sides[one], sides[other]) for one in ours for other in others])
-    found = {(pair.a, pair.b): cell(pair) for pair in pairs}
-    lines = [[f"`{one}`", *(found[one, other] for other in others)] for one in ours]
-    return table(["", *(f"− `{other}`" for other in others)], lines)
+    return comparisons(
+        [(sides[one], sides[other]) for other in others for one in ours if families[one] != families[other]]
+    )
+
+
+def pairs_table(report: Report) -> str:
+    """Return the robust accuracy of each MLVGM and diffusion row minus that of each row of another family."""
+    found = {(pair.b, pair.a): cell(pair) for pair in pairs_of(report)}
+    others, ours = (list(dict.fromkeys(key[side] for key in found)) for side in (0, 1))
+    lines = [[f"− `{other}`", *(found.get((other, one), "") for one in ours)] for other in others]
+    return table(["", *(f"`{one}`" for one in ours)], lines)
+
+
+def randomness_table(report: Report) -> str:
+    """Return what the purifiers among the random rows owe to random numbers that the attacker does not know."""
+    lines = []
+    for row in report.rows:
+        for found in known(row.result):
+            often = interval(
+                resubmission_per_image(row.result.fresh[np.newaxis], TIMES),
+                interval_method(False),
+                found.accuracy.confidence,
+            )
+            facts = [row.robust, found.accuracy]
+            limits = "–" if row.bracket is None else f"{100 * row.bracket.low:.1f}–{100 * row.bracket.high:.1f} %"
+            told = [*map(interval_text, facts), points(found.gap), interval_text(often), limits]
+            lines.append([f"`{row.name}`", *told])
+    return table(["defense", "all attacks", "known randomness", "gap", f"{TIMES} submissions", "limits"], lines)
 
 
 def controls_text(report: Report) -> str:
     """Return which of the controls the attacks of the board recover."""
-    evidence = evidence_of(report.results, report.companions, declared_controls(report.board))
-    text = summary_text(evidence)
+    text = summary_text(report.evidence)
     return f"{text[:1].upper()}{text[1:]}."
 
 
-TABLES = {"rows": rows_table, "pairs": pairs_table, "controls": controls_text}
+COMPARED, COMPARED_WITH = (MLVGM, DIFFUSION), (TRAINED, DIFFUSION, VAE)
+TABLES = {"rows": rows_table, "pairs": pairs_table, "randomness": randomness_table, "controls": controls_text}
 
 
 def written(page: str) -> str:
-    """Return the text of the page with the tables of the committed results."""
+    """Return the text of the page with the tables of the committed results.
+
+    Raises:
+        ValueError: a mark names an unknown board or part, or has no end.
+    """
     reports: dict[str, Report] = {}
 
     def filled(mark: re.Match[str]) -> str:
-        board = mark["board"]
+        board, part = mark["board"], mark["part"]
+        if board not in bundled() or part not in TABLES:
+            raise ValueError(f"expected a bundled board and one of {', '.join(TABLES)}, but got {board} {part}")
         if board not in reports:
             reports[board] = report_of(board)
-        return mark[1] + TABLES[mark["part"]](reports[board]) + mark[4]
+        return f"{mark[1]}{TABLES[part](reports[board])}\n\n{mark[4]}"
 
+    if not page.count("<!-- table ") == page.count("<!-- end -->") == len(MARK.findall(page)):
+        raise ValueError("expected <!-- end --> below each <!-- table BOARD PART -->, and no other mark between them")
     return MARK.sub(filled, page)
 
 

@@ -1,4 +1,4 @@
-"""Tests that the tables of docs/findings.md are those of the committed results."""
+"""Tests that tables and sentences of docs/findings.md are those of the committed results."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from purebench.leaderboards.figures_text import known
+from purebench.report import Report
+from purebench.results.ranking.comparisons import Pair
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,9 +25,23 @@ def findings() -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="module")
+def page(findings: ModuleType) -> str:
+    return " ".join(findings.PAGE.read_text(encoding="utf-8").split())
+
+
+@pytest.fixture(scope="module")
+def linf(findings: ModuleType) -> Report:
+    found = findings.report_of("fashion-linf")
+    assert isinstance(found, Report)
+    return found
+
+
 def test_the_tables_are_those_of_the_committed_results(findings: ModuleType) -> None:
     page = findings.PAGE.read_text(encoding="utf-8")
-    assert len(findings.MARK.findall(page)) >= 4
+    parts = {(mark["board"], mark["part"]) for mark in findings.MARK.finditer(page)}
+    of_linf = {("fashion-linf", part) for part in findings.TABLES}
+    assert parts == of_linf | {("fashion-families", "rows"), ("fashion-families", "pairs")}
     assert findings.written(page) == page
 
 
@@ -38,8 +56,95 @@ def test_a_changed_number_is_found(findings: ModuleType, tmp_path: Path, monkeyp
     assert changed.read_text(encoding="utf-8") == page
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("<!-- end -->", ""),
+        ("table fashion-linf rows", "table fashion-linf row"),
+        ("table fashion-linf rows", "table fashion-inf rows"),
+        ("table fashion-linf rows", "table rows"),
+    ],
+)
+def test_a_wrong_mark_is_refused(findings: ModuleType, before: str, after: str) -> None:
+    page = findings.PAGE.read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match="expected"):
+        findings.written(page.replace(before, after, 1))
+
+
 def test_families_are_those_of_registered_names(findings: ModuleType) -> None:
-    found = {row.name: findings.family(row) for row in findings.report_of("fashion-families").rows}
+    found = {row.name: findings.family(row.result) for row in findings.report_of("fashion-families").rows}
     expected = {"nvae-cosine": "MLVGM", "nd-vae-released": "VAE", "trades": "adversarial training", "gdmp": "diffusion"}
     assert {name: found[name] for name in expected} == expected
-    assert found["none"] == found["trades-vae"] == ""
+    assert (found["none"], found["trades-vae"]) == ("no defense", "combination")
+
+
+def test_defenses_that_were_not_run_are_named(findings: ModuleType) -> None:
+    assert findings.rows_table(findings.report_of("fashion-families")).endswith("Not run: `defense-gan`.")
+
+
+def test_the_answers_on_knowledge_follow_from_the_results(findings: ModuleType, linf: Report, page: str) -> None:
+    lost, share = {}, {}
+    for row in linf.rows:
+        (blind,) = (cell.estimate.value for cell in row.cells if cell.attack == findings.BLIND and cell.estimate)
+        assert row.robust is not None
+        lost[row.name] = 100 * (blind - row.robust.value)
+        share[row.name] = lost[row.name] / blind if blind else 0.0
+    ours = [row.name for row in linf.rows if findings.family(row.result) == findings.MLVGM]
+    points = [lost[name] for name in ours]
+    assert f"between {min(points):.0f} and {max(points):.0f} points" in page
+    shares = [share[name] for name in ours]
+    assert f"or {min(shares):.0f} to {max(shares):.0f} % of it" in page
+    diffusion = [share[f"diffpure-{one}"] for one in ("ddpm", "ddim")]
+    assert f"{share['vae']:.0f} % from the plain VAE, but {min(diffusion):.0f} and {max(diffusion):.0f} %" in page
+
+
+def test_the_answers_on_families_follow_from_the_results(findings: ModuleType, linf: Report, page: str) -> None:
+    families = {row.name: findings.family(row.result) for row in linf.rows}
+    pairs = findings.pairs_of(linf)
+
+    def between(one: str, other: str) -> list[Pair]:
+        return [pair for pair in pairs if (families[pair.a], families[pair.b]) == (one, other)]
+
+    below = between(findings.MLVGM, findings.DIFFUSION)
+    assert all(pair.apart for pair in below)
+    least = max((pair.found.difference for pair in below), key=lambda one: one.value)
+    assert f"by {-100 * least.value:.0f} [{-100 * least.high:.0f}, {-100 * least.low:.0f}] points or more" in page
+    against = {pair.a: pair for pair in between(findings.MLVGM, findings.VAE)}
+    assert [name for name, pair in against.items() if pair.apart] == ["nvae-cosine"]
+    told = findings.points(against["nvae-cosine"].found.difference)
+    assert f"({told.replace(' [', ' points [')})" in page
+    assert f"up to {100 * against['stylegan-cosine'].found.difference.high:.0f} points above it" in page
+    assert [families[row.name] for row in linf.rows[:2]] == [findings.TRAINED] * 2
+    trained = between(findings.DIFFUSION, findings.TRAINED)
+    assert all(pair.apart for pair in trained)
+    apart = sorted(-100 * pair.found.difference.value for pair in trained)
+    assert f"{apart[0]:.0f} to {apart[-1]:.0f} points above DiffPure" in page
+
+
+def test_the_answers_on_randomness_follow_from_the_results(findings: ModuleType, linf: Report, page: str) -> None:
+    gaps = {row.name: one.gap for row in linf.rows for one in known(row.result)}
+    diffusion = sorted(100 * gaps[f"diffpure-{one}"].value for one in ("ddpm", "ddim"))
+    assert f"{diffusion[0]:.0f} and {diffusion[1]:.0f} points exist only because" in page
+    assert all(gaps[f"diffpure-{one}"].low > 0 for one in ("ddpm", "ddim"))
+    ours = [row.name for row in linf.rows if findings.family(row.result) == findings.MLVGM]
+    assert all(gaps[name].low <= 0 for name in ours)
+
+
+def test_what_is_said_of_the_vaes_follows_from_the_results(findings: ModuleType) -> None:
+    report = findings.report_of("fashion-families")
+    pairs = findings.pairs_of(report)
+    families = {row.name: findings.family(row.result) for row in report.rows}
+    best = ("nd-vae-released", "nd-vae", "defense-vae")
+    those = [pair for pair in pairs if families[pair.a] == findings.MLVGM and pair.b in best]
+    assert all(pair.found.difference.value < 0 for pair in those)
+    always = {name for name in families if families[name] == findings.MLVGM}
+    always -= {pair.a for pair in those if not pair.apart}
+    assert always == {"mlvgm-learned", "mlvgm-linear", "mlvgm-cosine", "nvae-cosine"}
+
+
+def test_what_is_said_of_grades_and_warnings_follows_from_the_results(linf: Report) -> None:
+    assert {str(grade.letter) for grade in linf.grades.values()} == {"C"}
+    assert all(len(row.result.images) < 200 and not row.warnings for row in linf.rows)
+    assert not any(row.result.name in linf.evidence.convergence for row in linf.rows)
+    recovered = [score.recovered for score in linf.evidence.controls]
+    assert sum(recovered) < 0.75 * len(recovered)

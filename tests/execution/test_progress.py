@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from purebench.boards.parse import load_board
 from purebench.execution.board_run import run_board
 from purebench.execution.planning.remaining import RemainingTime
-from purebench.execution.progress.terminal import Pace, TerminalProgress, run_progress
+from purebench.execution.progress.notebook import NotebookProgress
+from purebench.execution.progress.pace import Pace
+from purebench.execution.progress.terminal import TerminalProgress, run_progress
 
 from boards import write_board  # isort: skip
 from synthetic import NamedJob, make_board, make_record  # isort: skip
@@ -52,3 +55,16 @@ def test_a_run_tells_its_remaining_time(tmp_path: Path, capsys: pytest.CaptureFi
     assert " left" not in first + last
     assert "about " in middle[-1]
     assert " left, " in middle[-1]
+
+
+def test_a_notebook_shows_the_remaining_time_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("purebench.execution.progress.notebook.SECONDS_BETWEEN", 0.0)
+    attacks = {"clean": {"use": "clean"}, "square": {"use": "square(queries=5)"}}
+    board = load_board(write_board(tmp_path, images=4, block=2, attacks=attacks))
+    shown: list[str] = []
+    run_board(board, tmp_path / "s", workers=1, progress=NotebookProgress(shown.append, time.monotonic))
+    assert " of " in shown[0]
+    assert "begun" in shown[0]
+    assert " left, " in shown[-2]
+    assert " left" not in shown[-1]
+    assert "jobs/min, " in shown[-1]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html import escape
 from importlib import import_module
 from typing import Any
 
 from purebench.execution.board_run import JobProgress
+from purebench.execution.planning.remaining import RemainingTime
+from purebench.execution.progress.pace import Pace
 from purebench.execution.progress.terminal import run_progress
 from purebench.records.record import Record
 
@@ -47,23 +49,41 @@ def watching(wanted: bool) -> Iterator[JobProgress]:
             yield tell
 
 
+class NotebookProgress:
+    """The progress of a run as a bar in the output of a notebook's cell.
+
+    Args:
+        show: shows HTML in place of what it showed before.
+        clock: the time in seconds.
+    """
+
+    def __init__(self, show: Callable[[str], None], clock: Callable[[], float]):
+        self.show, self.clock = show, clock
+        self.pace = Pace(clock)
+        self.last = float("-inf")
+
+    def expect(self, remaining: RemainingTime) -> None:
+        """Take the remaining time of a run (`Forecasting`)."""
+        self.pace.remaining = remaining
+
+    def __call__(self, done: int, total: int, record: Record | None) -> None:
+        """Show the state of a run (`JobProgress`)."""
+        self.pace.note(done, total, record)
+        now = self.clock()
+        if now - self.last >= SECONDS_BETWEEN:
+            self.last = now
+            what = f"{record.defense} · {record.attack}" if record else "begun"
+            self.show(bar(done, total, ", ".join(filter(None, (what, self.pace.text)))))
+
+
 @contextmanager
-def _bar() -> Iterator[JobProgress]:
+def _bar() -> Iterator[NotebookProgress]:
     shown: Any = import_module("IPython.display")
     handle = shown.display(shown.HTML(bar(0, 0, "preparing")), display_id=True)
-    last = 0.0
-
-    def tell(done: int, total: int, record: Record | None) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN:
-            last = now
-            handle.update(shown.HTML(bar(done, total, f"{record.defense} · {record.attack}" if record else "begun")))
-
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "IProgress not found")  # of a library whose bars are not shown
-            yield tell
+            yield NotebookProgress(lambda text: handle.update(shown.HTML(text)), time.monotonic)
     finally:
         handle.update(shown.HTML(""))
 

@@ -16,6 +16,7 @@ LEVEL = 0.05
 """Largest probability that a control counts as recovered if its excess is at least `EXCLUDED`, and that it counts as
 missed if its excess is at most `RECOVERED`."""
 
+
 class ControlKind(StrEnum):
     """The kind of a control.
 
