@@ -15,6 +15,7 @@ worst_case/    accuracy under the worst attack of each image
   bracket      `bracket`: a lower and an upper bound of mean_i min_a q[i,a]
   picking      `split_score`: the worst attack of an image is picked on some draws and scored on other draws
   split_draws  `robust_accuracy`: the worst attack of every image, on plain arrays; `accuracy`: a single attack
+  missed       `missed_per_image`: what some attacks miss and others find
   outcome_shares  shares of images that are nearly always, mostly and nearly never right
   resubmission `resubmission_curve`, `vote_curve`: N queries of the same image, and majority votes
 ranking/       comparisons of defenses on the same images
@@ -79,6 +80,7 @@ from purebench.statistics.sequential.anytime import anytime_p_above, anytime_p_v
 from purebench.statistics.sequential.stopping import Neighbours, Verdict, decided, half_width_reached, half_widths
 from purebench.statistics.worst_case.bracket import bracket
 from purebench.statistics.worst_case.halving import FRESH, RUNGS, Rung, contenders, picked
+from purebench.statistics.worst_case.missed import missed_per_image
 from purebench.statistics.worst_case.outcome_shares import OutcomeShares, outcome_shares
 from purebench.statistics.worst_case.resubmission import (
     most_times,
@@ -147,6 +149,7 @@ __all__ = [
     "mean_p_value",
     "median_distance",
     "median_with_ends",
+    "missed_per_image",
     "most_times",
     "one_sided_bound",
     "outcome_shares",

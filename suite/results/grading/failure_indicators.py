@@ -23,7 +23,7 @@ from purebench.results.grading.evidence import Convergence, ConvergenceStatus
 from purebench.results.grading.images_needed import least_images
 from purebench.results.grading.ladder import Ladder, read_ladder
 from purebench.results.results import DefenseResult
-from purebench.statistics import one_sided_bound
+from purebench.statistics import missed_per_image, one_sided_bound
 
 MISSED = 0.05
 """Share of images that attacks without a limit, and attacks with the gradient, may miss, as in the check with an
@@ -47,8 +47,11 @@ INCREASING = (
 PARTLY = (
     "attacks without the gradient of the defense break images that neither a rung nor another attack with it breaks, "
     "so the gradient may be masked on a part of the images or beyond some effort; attack these by a surrogate, bpda or "
-    "purebench break; images that only they break"
+    "purebench break"
 )
+HALF = 0.5
+BROKEN = "images that only they break"
+LOWER = f"images on which they leave at least {100 * HALF:g} points less"
 TRANSFERRED = (
     "images found on another model lower the accuracy more than the strongest rung with the gradient of the defense "
     "does ({}), so this gradient misleads the attack; attack by the gradient of a surrogate or bpda"
@@ -125,21 +128,25 @@ def _of_ladder(read: Ladder, status: ConvergenceStatus) -> Iterator[ResultWarnin
 
 
 def _partly_masked(read: Ladder) -> Iterator[ResultWarning]:
-    """Yield a warning if attacks without the gradient break images that all attacks with it miss, on too many images.
+    """Yield a warning if attacks without the gradient find too much that all attacks with it miss.
 
-    The accuracies can hide this, because the attacks with the gradient may break more of the other images. A
-    deterministic defense is tested exactly: the warning is false with a probability of at most `LEVEL` if such images
-    are at most a share of `MISSED`. The draws of a random one do not tell which images an attack misses.
+    The accuracies can hide this, because the attacks with the gradient may break more of the other images. The warning
+    is false with a probability of at most `LEVEL` if what they miss is at most a share of `MISSED`: of the images of a
+    deterministic defense, of all answers of a random one.
     """
     noise, *rungs = read.rungs
-    if noise.right.shape[1] > 1:
-        return
     along = [*rungs, *(other for other in read.others if other.attack.follows_gradient)]
     without = [noise, *(other for other in read.others if not other.attack.follows_gradient)]
-    missed = np.all([one.right.all(axis=1) for one in along], axis=0)
-    found = missed & ~np.all([one.right.all(axis=1) for one in without], axis=0)
-    if one_sided_bound(found.astype(np.float64), 1 - LEVEL, "low") > MISSED:
-        yield ResultWarning(WarningCode.PARTLY_MASKED, PARTLY, int(found.sum()), found.size)
+    missed = missed_per_image(*(np.stack([one.right for one in several]) for several in (along, without)))
+    random = noise.right.shape[1] > 1
+    low = (
+        2 * one_sided_bound((missed + 1) / 2, 1 - LEVEL, "low") - 1
+        if random
+        else one_sided_bound(missed, 1 - LEVEL, "low")
+    )
+    if low > MISSED:
+        text = f"{PARTLY}; {LOWER if random else BROKEN}"
+        yield ResultWarning(WarningCode.PARTLY_MASKED, text, int((missed >= HALF).sum()), missed.size)
 
 
 def _silent_success(own: DefenseResult) -> Iterator[ResultWarning]:

@@ -127,10 +127,17 @@ def test_a_defense_that_masks_some_images_is_found_although_the_gradient_breaks_
     found = failure_indicators(*partly_masked(only, 120))
     assert [one.code for one in found] == ([WarningCode.PARTLY_MASKED] if warned else [])
     assert not warned or (found[0].count, found[0].of) == (only, 200)
-    assert WarningCode.PARTLY_MASKED not in codes(*partly_masked(only, 120, draws=4))
     own, climbed = partly_masked(only, 120)
     (row,) = rank([own], evidence_of([own], {EFFORT: [climbed]}))
     assert (row.grade.adequacy.letter is Letter.D) == warned
+
+
+@pytest.mark.parametrize(("only", "warned"), [(40, True), (20, True), (15, False), (0, False)])
+def test_a_random_defense_that_masks_some_images_is_found_too(only, warned):
+    found = failure_indicators(*partly_masked(only, 120, draws=8))
+    assert [one.code for one in found] == ([WarningCode.PARTLY_MASKED] if warned else [])
+    assert not warned or (found[0].count, found[0].of) == (only, 200)
+    assert not warned or found[0].text.endswith("images on which they leave at least 50 points less")
 
 
 @pytest.mark.parametrize("images", [30, 48, 100, 200, 1000])
