@@ -53,19 +53,28 @@ FAMILIES = {
     "energy-based model": ("ebm-langevin",),
     "GAN": ("defense-gan",),
     "transform": (
-        *("gaussian-blur", "gaussian-noise", "jpeg", "median", "quantise", "random-resize-pad", "tv-minimisation"),
+        "gaussian-blur",
+        "gaussian-noise",
+        "jpeg",
+        "median",
+        "quantise",
+        "random-resize-pad",
+        "tv-minimisation",
     ),
     "combination": ("before",),
     "no defense": ("none",),
 }
 """The registered names of defenses by their family."""
+FAMILY_OF = {name: family for family, names in FAMILIES.items() for name in names}
+COMPARED, COMPARED_WITH = (MLVGM, DIFFUSION), (TRAINED, DIFFUSION, VAE)
+"""The families of the columns and of the lines of the table of differences."""
 ONE_MODEL = (TRAINED, "no defense")
 """The families without a purifier, on which the three attacks of VIEWS are the same."""
 BLIND = "apgd-blind"
 VIEWS = {"blind": BLIND, "BPDA": "apgd-bpda", "exact": "apgd-exact"}
 """The columns of single attacks: APGD with growing knowledge of the purifier."""
 TIMES = 10
-"""Submissions of an adversarial example, of which one has to be misclassified."""
+"""Number of times that an adversarial example is submitted; it is robust if all answers are right."""
 
 
 def family(result: DefenseResult) -> str:
@@ -74,8 +83,7 @@ def family(result: DefenseResult) -> str:
     Raises:
         KeyError: the registered name of its defense is in none.
     """
-    names = {name: one for one, several in FAMILIES.items() for name in several}
-    return names[str(result.spec["name"])]
+    return FAMILY_OF[str(result.spec["name"])]
 
 
 def report_of(board: str) -> Report:
@@ -97,7 +105,7 @@ def rows_table(report: Report) -> str:
     lines = []
     for row in report.rows:
         cells = {cell.attack: cell.estimate for cell in row.cells}
-        used = list(VIEWS.values())[: 1 if family(row.result) in ONE_MODEL else None]
+        used = [BLIND] if family(row.result) in ONE_MODEL else list(VIEWS.values())
         single = [percent(cells.get(name)) if name in used else "–" for name in VIEWS.values()]
         clean, robust = (interval_text(found) for found in (row.clean, row.robust))
         facts = [lost(row.result), strongest(row), family(row.result), f"{row.cost.seconds / 60:.1f}"]
@@ -138,7 +146,7 @@ def strongest(row: Row) -> str:
         cell.attack: cell.estimate.value for cell in row.cells if cell.estimate is not None and cell.attack != CLEAN
     }
     names = [name for name, value in left.items() if value == min(left.values())]
-    return f"`{names[0]}`" if len(names) == 1 else f"{len(names)} attacks alike"
+    return f"`{names[0]}`" if len(names) == 1 else f"{len(names)} attacks tie"
 
 
 def cell(pair: Pair) -> str:
@@ -188,7 +196,6 @@ def controls_text(report: Report) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
-COMPARED, COMPARED_WITH = (MLVGM, DIFFUSION), (TRAINED, DIFFUSION, VAE)
 TABLES = {"rows": rows_table, "pairs": pairs_table, "randomness": randomness_table, "controls": controls_text}
 
 

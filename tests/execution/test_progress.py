@@ -64,7 +64,7 @@ def test_a_notebook_shows_the_remaining_time_too(tmp_path: Path, monkeypatch: py
     shown: list[str] = []
     run_board(board, tmp_path / "s", workers=1, progress=NotebookProgress(shown.append, time.monotonic))
     assert " of " in shown[0]
-    assert "begun" in shown[0]
+    assert "starting" in shown[0]
     assert " left, " in shown[-2]
     assert " left" not in shown[-1]
     assert "jobs/min, " in shown[-1]

@@ -41,8 +41,10 @@ def test_shipped_results_belong_to_the_current_board(name: str) -> None:
 def test_shipped_scores_of_controls_are_those_of_their_shipped_results(name: str) -> None:
     folder = bundled()[name].parent / "results"
     results, board = load_results(folder), choose(name, None, None)
-    declared = [row.name for row in board.controls]
-    evidence = evidence_of(results, load_companions(folder, results), declared)
+    declared = {row.name: row.use for row in board.controls}
+    companions = load_companions(folder, results)
+    assert {one.name: Spec(one.spec["name"], one.spec["params"]) for one in companions[CONTROLS]} == declared
+    evidence = evidence_of(results, companions, list(declared))
     assert not any(evidence.stale.values())
     lines = (folder / CONTROLS / SCORES).read_text(encoding="utf-8").splitlines()
     scores = [json.loads(json.dumps(score_to_dict(one))) for one in evidence.controls]

@@ -72,7 +72,7 @@ class NotebookProgress:
         now = self.clock()
         if now - self.last >= SECONDS_BETWEEN:
             self.last = now
-            what = f"{record.defense} · {record.attack}" if record else "begun"
+            what = f"{record.defense} · {record.attack}" if record else "starting"
             self.show(bar(done, total, ", ".join(filter(None, (what, self.pace.text)))))
 
 

@@ -39,7 +39,7 @@ class Recovery(StrEnum):
         MISSED: the images show an excess above `RECOVERED`.
         UNDECIDED: the images show neither.
         TOO_EASY: the clean accuracy is less than `EXCLUDED` above the truth, so that attacks which find nothing would
-            come near it; or no image is known to be right without an attack.
+            come near it.
     """
 
     RECOVERED = "recovered"

@@ -47,11 +47,13 @@ INCREASING = (
 PARTLY = (
     "attacks without the gradient of the defense break images that neither a rung nor another attack with it breaks, "
     "so the gradient may be masked on a part of the images or beyond some effort; attack these by a surrogate, bpda or "
-    "purebench break"
+    "purebench break; images that only they break"
 )
-HALF = 0.5
-BROKEN = "images that only they break"
-LOWER = f"images on which they leave at least {100 * HALF:g} points less"
+PARTLY_RANDOM = (
+    "attacks without the gradient of the defense leave a lower accuracy on single images than every attack with it, by "
+    f"significantly more than {100 * MISSED:g} points on average, so the gradient may be masked on a part of the "
+    "images or beyond some effort; attack by a surrogate, bpda or purebench break"
+)
 TRANSFERRED = (
     "images found on another model lower the accuracy more than the strongest rung with the gradient of the defense "
     "does ({}), so this gradient misleads the attack; attack by the gradient of a surrogate or bpda"
@@ -79,7 +81,7 @@ def failure_indicators(
     warnings = [*_silent_success(own), *_unreachable(own)]
     if ladder is not None and (read := read_ladder(own, ladder)) is not None:
         status = decide(read)[0] if found is None else found.status
-        own_rungs = [_named(one, len(read.images)) for one in _of_ladder(read, status)]
+        own_rungs = [_named(one, len(read.images)) for one in _of_ladder(read, status, own.random)]
         passed_on = [_named(one, len(ladder.images)) for one in doubts(ladder) if one.code in PASSED_ON]
         warnings += [*own_rungs, *passed_on]
     return tuple(warnings)
@@ -108,7 +110,7 @@ def _named(warning: ResultWarning, images: int) -> ResultWarning:
     return replace(warning, text=f"ladder of effort ({images} images): {warning.text}")
 
 
-def _of_ladder(read: Ladder, status: ConvergenceStatus) -> Iterator[ResultWarning]:
+def _of_ladder(read: Ladder, status: ConvergenceStatus, random: bool) -> Iterator[ResultWarning]:
     if status is ConvergenceStatus.FLAT:
         yield ResultWarning(WarningCode.FLAT_LADDER, FLAT)
     if len(read.rungs) <= BACK + 1:
@@ -124,29 +126,28 @@ def _of_ladder(read: Ladder, status: ConvergenceStatus) -> Iterator[ResultWarnin
     if names := [other.name for other, lower in zip(sent, above, strict=True) if lower]:
         yield ResultWarning(WarningCode.TRANSFER_ONLY, TRANSFERRED.format(", ".join(names)))
     else:
-        yield from _partly_masked(read)
+        yield from _partly_masked(read, random)
 
 
-def _partly_masked(read: Ladder) -> Iterator[ResultWarning]:
+def _partly_masked(read: Ladder, random: bool) -> Iterator[ResultWarning]:
     """Yield a warning if attacks without the gradient find too much that all attacks with it miss.
 
-    The accuracies can hide this, because the attacks with the gradient may break more of the other images. The warning
-    is false with a probability of at most `LEVEL` if what they miss is at most a share of `MISSED`: of the images of a
-    deterministic defense, of all answers of a random one.
+    The accuracies can hide this, because the attacks with the gradient may break more of the other images. On a
+    deterministic defense, it is the share of images that only attacks without the gradient break; on a random one, how
+    far the lowest accuracy without the gradient lies below the lowest with it, where it is lower, in the mean over
+    images. The warning is false with a probability of at most `LEVEL` if this is at most `MISSED`. One draw of a random
+    defense does not tell it.
     """
     noise, *rungs = read.rungs
     along = [*rungs, *(other for other in read.others if other.attack.follows_gradient)]
     without = [noise, *(other for other in read.others if not other.attack.follows_gradient)]
+    if random and noise.right.shape[1] == 1:
+        return
     missed = missed_per_image(*(np.stack([one.right for one in several]) for several in (along, without)))
-    random = noise.right.shape[1] > 1
-    low = (
-        2 * one_sided_bound((missed + 1) / 2, 1 - LEVEL, "low") - 1
-        if random
-        else one_sided_bound(missed, 1 - LEVEL, "low")
-    )
-    if low > MISSED:
-        text = f"{PARTLY}; {LOWER if random else BROKEN}"
-        yield ResultWarning(WarningCode.PARTLY_MASKED, text, int((missed >= HALF).sum()), missed.size)
+    if random and 2 * one_sided_bound((missed + 1) / 2, 1 - LEVEL, "low") - 1 > MISSED:
+        yield ResultWarning(WarningCode.PARTLY_MASKED, PARTLY_RANDOM)
+    if not random and one_sided_bound(missed, 1 - LEVEL, "low") > MISSED:
+        yield ResultWarning(WarningCode.PARTLY_MASKED, PARTLY, int(missed.sum()), missed.size)
 
 
 def _silent_success(own: DefenseResult) -> Iterator[ResultWarning]:

@@ -11,19 +11,19 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 
-def missed_per_image(some: Bools, others: Bools) -> Floats:
-    """Estimate how far the accuracy under the worst of some attacks lies above that under the worst of others.
+def missed_per_image(right: Bools, other_right: Bools) -> Floats:
+    """Estimate, for each image, how far the lowest accuracy under other attacks lies below the lowest under these.
 
-    For image i let a[i] and b[i] be the smallest probability of a right draw under `some` and under `others`. With one
-    draw (a deterministic defense) the result is max(0, a[i] - b[i]), without an error. With more, it lies below that
-    in expectation, so a lower bound of its mean is one of the mean of max(0, a[i] - b[i]): one half of the draws picks
-    the attack of `others` and decides whether it is below all of `some`. If so, the other half scores the difference
-    between the smallest fraction under `some`, which lies below a[i] in expectation, and that under the picked
-    attack, whose probability is at least b[i]. The halves then change places, and the two scores are averaged.
+    For image i let a[i] and b[i] be the smallest probability of a right draw under these attacks and under the others.
+    With one draw (a deterministic defense) the result is max(0, a[i] - b[i]), without an error. With more, it lies
+    below that in expectation, so a lower bound of its mean is one of the mean of max(0, a[i] - b[i]): one half of the
+    draws picks the other attack and decides whether it is below all of these. If so, the other half scores the
+    difference between the smallest fraction under these attacks, which lies below a[i] in expectation, and that under
+    the picked attack, whose probability is at least b[i]. The halves then change places, and the scores are averaged.
 
     Args:
-        some: bool [attacks, images, draws], whether a draw was right under the attacks that may miss something.
-        others: bool [other attacks, images, draws], the same of attacks that may find it.
+        right: bool [attacks, images, draws], whether a draw was right under the attacks that may miss something.
+        other_right: bool [other attacks, images, draws], the same of attacks that may find it.
 
     Returns:
         [images] in [-1,1], and in [0,1] with one draw.
@@ -31,22 +31,29 @@ def missed_per_image(some: Bools, others: Bools) -> Floats:
     Raises:
         ValueError: For another shape or dtype, and for other images or draws of the two.
     """
-    some, others = (
-        require_bool(right, name, ("attacks", "images", "draws"))
-        for right, name in ((some, "some"), (others, "others"))
-    )
-    if some.shape[1:] != others.shape[1:]:
+    axes = ("attacks", "images", "draws")
+    right, other_right = require_bool(right, "right", axes), require_bool(other_right, "other_right", axes)
+    if right.shape[1:] != other_right.shape[1:]:
         raise ValueError(
-            f"expected equally many images and draws, but got {list(some.shape[1:])} for some and "
-            f"{list(others.shape[1:])} for the others; pass both for the same images"
+            f"expected equally many images and draws, but got {list(right.shape[1:])} and "
+            f"{list(other_right.shape[1:])}; pass both for the same images"
         )
-    if some.shape[2] == 1:
-        return np.maximum(0.0, some.min(axis=0)[:, 0] * 1.0 - others.min(axis=0)[:, 0])
-    halves = [(some[:, :, start::2].mean(axis=2), others[:, :, start::2].mean(axis=2)) for start in (0, 1)]
-    images = np.arange(some.shape[1])
-    scores = []
-    for picking, scoring in (halves, halves[::-1]):
-        pick = picking[1].argmin(axis=0)
-        below = picking[1].min(axis=0) < picking[0].min(axis=0)
-        scores.append(np.where(below, scoring[0].min(axis=0) - scoring[1][pick, images], 0.0))
-    return np.asarray(sum(scores) / 2, dtype=np.float64)
+    draws = right.shape[2]
+    if draws == 1:
+        return np.asarray((right.all(axis=0) & ~other_right.all(axis=0))[:, 0], dtype=np.float64)
+    halves = [slice(draws // 2), slice(draws // 2, draws)]
+    first, second = ([each[:, :, half].mean(axis=2) for each in (right, other_right)] for half in halves)
+    return np.asarray((_scored(first, second) + _scored(second, first)) / 2, dtype=np.float64)
+
+
+def _scored(picking: list[Floats], scoring: list[Floats]) -> Floats:
+    """Return [images]: the difference in one half of the draws where the other half shows one, and else 0.
+
+    Args:
+        picking: the fractions [attacks, images] of these and of the other attacks in the half that picks.
+        scoring: the same in the half that scores.
+    """
+    (low, others), (scored, other_scored) = (picking[0].min(axis=0), picking[1]), (scoring[0].min(axis=0), scoring[1])
+    pick = others.argmin(axis=0)
+    found = scored - other_scored[pick, np.arange(len(pick))]
+    return np.where(others.min(axis=0) < low, found, 0.0)

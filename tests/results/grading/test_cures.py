@@ -9,16 +9,19 @@ import pytest
 from typer.testing import CliRunner
 
 from purebench.cli.main import app
+from purebench.core.registry import Spec
 from purebench.core.warning_codes import ResultWarning, WarningCode
+from purebench.data.adapt import load_images
 from purebench.results.attack_result import AttackResult
 from purebench.results.grading.convergence import convergence
+from purebench.results.grading.criteria.cures import SHIPPED, Cures
 from purebench.results.grading.criteria.letters import Code, Reason
 from purebench.results.grading.evidence import ControlScore, Convergence, ConvergenceStatus, Recovery
 from purebench.results.grading.grade import grade
 from purebench.results.results import DefenseResult
 
 from graded import result as graded_result  # isort: skip
-from graded import some  # isort: skip
+from graded import lost, some  # isort: skip
 from ladders import ladder_results  # isort: skip
 
 ROW = "'row(alpha=0.5)'"
@@ -124,3 +127,25 @@ def test_the_cure_of_undecided_controls_is_twice_the_images_and_that_of_easy_one
         "controls with a clean accuracy at least 10 points above their known truth",
         "stronger attacks (more steps, other mechanisms)",
     ]
+
+
+def test_a_cure_asks_for_no_more_images_than_a_shipped_data_set_has() -> None:
+    shipped = graded_result(images=500)
+    assert shipped.board["dataset"]["use"] == "fashion-mnist"
+    assert Cures(shipped).double().endswith("--images 1000 --evidence")
+    assert Cures(shipped).more(4_000).endswith("--images 1000")
+    whole = replace(shipped, images=tuple(range(1_000)))
+    assert Cures(whole).more(4_000).startswith("a data set with more images in the board.yaml, then")
+    other = replace(whole, board={**whole.board, "dataset": {**whole.board["dataset"], "use": "cifar10"}})
+    assert Cures(other).more(4_000).endswith("--images 4000")
+
+
+def test_the_shipped_data_sets_have_these_numbers_of_images() -> None:
+    assert {name: len(load_images(Spec(name))) for name in SHIPPED} == SHIPPED
+
+
+def test_controls_that_are_not_finished_are_run_again() -> None:
+    own = graded_result(images=100)
+    graded = grade(own, controls=some(9, None, Recovery.RECOVERED)[:9], unscored=lost(11, "U"), origin="board.yaml")
+    (cure,) = (reason.cure for reason in graded.adequacy.reasons if reason.code is Code.CONTROLS)
+    assert cure.endswith("--images 100 --evidence")

@@ -25,11 +25,12 @@ def test_with_one_draw_it_is_exact(some, others):
     [
         (["1111"], ["0000"], 1.0),
         (["0000"], ["1111"], 0.0),
-        (["1010"], ["0000"], 0.0),  # even draws show 1 - 0 and odd ones score 0 - 0; odd ones show nothing
-        (["1111", "0101"], ["0000"], 0.0),  # the same with the halves exchanged, by the second attack
-        (["1111"], ["0101"], 0.0),  # even draws show 1 - 0, odd ones score 1 - 1
-        (["1111"], ["0111"], 0.0),  # even draws pick, odd ones score 1 - 1
-        (["1111"], ["0011"], 0.5),  # each half shows 1 - 1/2, and the other scores it
+        (["1100"], ["0000"], 0.0),  # the first half shows 1 - 0 and the second scores 0 - 0; the second shows nothing
+        (["1111", "0011"], ["0000"], 0.0),  # the same with the halves exchanged, by the second attack
+        (["1111"], ["0011"], 0.0),  # the first half shows 1 - 0, the second scores 1 - 1
+        (["1111"], ["0111"], 0.0),  # the first half picks, the second scores 1 - 1
+        (["1111"], ["0101"], 0.5),  # each half shows 1 - 1/2, and the other scores it
+        (["111"], ["010"], 0.75),  # halves of one and two draws score 1 - 1/2 and 1 - 0
         (["1111"], ["1111", "0000"], 1.0),
     ],
 )
@@ -76,5 +77,5 @@ def test_other_images_or_draws_are_refused():
     one = np.ones((1, 2, 4), dtype=bool)
     with pytest.raises(ValueError, match="expected equally many images and draws"):
         missed_per_image(one, one[:, :, :2])
-    with pytest.raises(ValueError, match="expected some to be a bool array"):
+    with pytest.raises(ValueError, match="expected right to be a bool array"):
         missed_per_image(one.astype(float), one)

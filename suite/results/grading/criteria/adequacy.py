@@ -122,17 +122,15 @@ def _share(
 ) -> Reason:
     """Return the letter of the share of recovered controls; controls without a score count as not recovered.
 
-    Controls that are undecided, unfinished or too easy count as not recovered for a letter above C. Worse than C are
-    only shares that would be so if all of these were recovered, because a C states that a fault is not known, and a D
-    that it was found.
+    Undecided, unfinished and too easy controls count as not recovered. The letter is D only if it would be worse than C
+    with all of these recovered: a D states a fault that was found, a C one that is not excluded.
     """
     by = {one: [name for name, found in scored.items() if found is one] for one in Recovery}
     lost = {why: [one.name for one in unscored if one.why is why] for why in Unscored}
     recovered = len(by[Recovery.RECOVERED])
     of = len(scored) + len(lost[Unscored.ERRORED]) + len(lost[Unscored.UNFINISHED])
     groups = {
-        "not recovered": by[Recovery.MISSED],
-        **{one.heading: by[one] for one in (Recovery.UNDECIDED, Recovery.TOO_EASY)},
+        **{one.heading: names for one, names in by.items() if one is not Recovery.RECOVERED},
         "without a score, because of errors": lost[Unscored.ERRORED],
         "without a score, because not finished": lost[Unscored.UNFINISHED],
         "not counted, because nothing is known under this threat model": lost[Unscored.INAPPLICABLE],
@@ -142,7 +140,10 @@ def _share(
     by_images = recovered + len(by[Recovery.UNDECIDED]) + len(lost[Unscored.UNFINISHED])
     shares = (recovered / of, by_images / of, (by_images + len(by[Recovery.TOO_EASY])) / of)
     letter, larger, best = (threshold.letter(share) for share in shares)
-    cure = cures.double() if larger < letter else cures.change(HARDER if best < letter else STRONGER)
+    if larger < letter:
+        cure = cures.run(evidence=True) if lost[Unscored.UNFINISHED] else cures.double()
+    else:
+        cure = cures.change(HARDER if best < letter else STRONGER)
     if letter > Letter.C >= best:
         return undecided.reason(cure, sentence)
     return threshold.reason(recovered / of, sentence, cure)

@@ -9,6 +9,9 @@ from purebench.boards.replay import Value, command
 from purebench.core.registry import IN_MEMORY, Spec
 from purebench.results.results import DefenseResult
 
+SHIPPED = {"fashion-mnist": 1_000}
+"""Numbers of images of data sets that come with purebench."""
+
 
 @dataclass(frozen=True)
 class Cures:
@@ -78,9 +81,21 @@ class Cures:
         """
         return f"{what} in the board.yaml, then {self.run(self.blocks_of(at_least), evidence=True)}"
 
+    def more(self, images: int, *, evidence: bool = False) -> str:
+        """Return the command that runs the row on more images, or the change of the board.yaml if there are no more.
+
+        Args:
+            images: the number of images that is needed; all of a shipped data set if it has fewer.
+            evidence: whether to run the controls and the ladder of the board as well.
+        """
+        there = SHIPPED.get(Spec.parse(self.result.board["dataset"]["use"]).name, images)
+        if there <= len(self.result.images):
+            return self.change("a data set with more images")
+        return self.run(min(images, there), evidence=evidence)
+
     def double(self) -> str:
-        """Return the command that runs the row on twice as many images, with its controls and its ladder."""
-        return self.run(self.blocks_of(2 * len(self.result.images)), evidence=True)
+        """Return the command for twice as many images, but at least those of the board, with the controls."""
+        return self.more(self.blocks_of(2 * len(self.result.images)), evidence=True)
 
     def blocks_of(self, images: int) -> int:
         """Return a number of images in whole blocks, at least that of the board."""

@@ -16,11 +16,11 @@ def precision(result: DefenseResult, cures: Cures) -> PartGrade:
         cures: the commands for the row.
     """
     images = len(result.images)
-    found = [IMAGES.reason(images, f"{images} images", cures.run(int(IMAGES.better(images)[1])))]
+    found = [IMAGES.reason(images, f"{images} images", cures.more(int(IMAGES.better(images)[1])))]
     width = half_width(result)
     if width is not None:
         shrink = (width / HALF_WIDTH.better(width)[1]) ** 2  # the width falls with the root of the number of images
-        cure = cures.run(round(images * max(1.0, shrink)))
+        cure = cures.more(round(images * max(1.0, shrink)))
         found.append(HALF_WIDTH.reason(width, f"interval of ± {100 * width:.1f} points", cure))
     if result.random:
         draws = min(result.draws, result.fresh_draws)
