@@ -149,12 +149,11 @@ def test_what_is_said_of_grades_and_warnings_follows_from_the_results(linf: Repo
     assert {str(grade.letter) for grade in linf.grades.values()} == {"C"}
     assert all(len(row.result.images) < 200 and not row.warnings for row in linf.rows)
     assert not any(row.result.name in linf.evidence.convergence for row in linf.rows)
-    recovered = [score.recovered for score in linf.evidence.controls]
-    assert sum(recovered) < 0.75 * len(recovered)
 
 
 def test_what_is_said_of_controls_follows_from_the_results(findings: ModuleType, linf: Report, page: str) -> None:
     excess = {score.name: score.excess for score in linf.evidence.controls}
+    assert [score.name for score in linf.evidence.controls if score.recovery == "missed"] == ["one-hot", "quantised"]
     most = excess.pop("decoy-noise")
     told = findings.points(most).removeprefix("+").replace("+", "").replace(" [", " points [")
     assert f"`decoy-noise` is measured {told} above its known truth" in page
@@ -172,7 +171,17 @@ def test_what_is_said_of_the_families_board_follows_from_the_results(findings: M
     assert WarningCode.ZERO_GRADIENT in {warning.code for warning in zero}
 
 
-def test_what_is_said_of_the_guideline_follows_from_its_results(findings: ModuleType, page: str) -> None:
-    found = {path.stem.removeprefix("guideline-"): json.loads(path.read_text()) for path in RESULTS.glob("guideline-*")}
-    left = {row: one["tables"][f"{row}: 100 images"][0]["accuracy"] for row, one in found.items()}
-    assert max(left.values()) < 0.06
+def test_what_is_said_of_the_guideline_follows_from_its_results(linf: Report, page: str) -> None:
+    files = {path.stem.removeprefix("guideline-"): json.loads(path.read_text()) for path in RESULTS.glob("guideline-*")}
+    compared = [one["tables"][f"{row}: 100 images"][2]["difference"] for row, one in files.items()]
+    most = max(float(text.rpartition(", ")[2].rstrip("]")) for text in compared)
+    number = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")[len(files)]
+    assert f"at most {most:.1f} points more (upper end of a 90 % interval) on each of {number} rows" in page
+    left = sorted(f"`{row.name}`" for row in linf.rows if row.result.random and row.name not in files)
+    assert sorted(page.partition("Not compared: ")[2].partition(".")[0].split(", ")) == left
+
+
+def test_what_is_said_of_the_plain_pgd_follows_from_its_results(page: str) -> None:
+    found = json.loads((RESULTS / "suites-fashion-quick.json").read_text(encoding="utf-8"))
+    (told,) = (row["difference"] for row in found["tables"]["diffpure-ddpm: 48 images"] if "plain-pgd" in row["name"])
+    assert f"a plain PGD left {told.split()[0].lstrip('+')} points less of `diffpure-ddpm`" in page
