@@ -56,7 +56,11 @@ class Step:
     """Exit codes that do not count as failures."""
 
 
-@dataclass(frozen=True)
+class Ended(Exception):
+    """A signal asks the whole task to end."""
+
+
+@dataclass
 class Clock:
     """The time limit: the start and the end of all steps, in seconds since the epoch."""
 
@@ -195,9 +199,13 @@ def watched(command: list[str], clock: Clock, log: Path, device: str) -> int | N
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "PUREBENCH_TEST_DEVICE": device}
     with log.open("ab") as kept:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=kept, stderr=subprocess.STDOUT)
+        before = signal.signal(signal.SIGTERM, _end)
         try:
             return process.wait(max(clock.left, 0.1))
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, Ended):
+            before = signal.SIG_IGN  # the results are packed first
+            signal.signal(signal.SIGTERM, before)
+            clock.end = 0.0
             process.send_signal(signal.SIGTERM)
             try:
                 process.wait(GRACE)
@@ -206,8 +214,13 @@ def watched(command: list[str], clock: Clock, log: Path, device: str) -> int | N
                 process.wait()
             return None
         finally:
+            signal.signal(signal.SIGTERM, before)
             shown = log.read_bytes()[-8000:].decode(errors="replace")
             print(shown, flush=True)
+
+
+def _end(number: int, frame: object) -> None:
+    raise Ended
 
 
 def pack(folder: Path, out: Path) -> list[str]:

@@ -3,14 +3,22 @@
 # limit.
 #
 #   tools/gpu.sh tests --minutes 5 --wheels .whl
-#   tools/gpu.sh speed --minutes 10 --wheels .whl
-#   tools/gpu.sh boards --minutes 14 --wheels .whl --board fashion-linf --images 200
-#   tools/gpu.sh train --minutes 14 --wheels .whl --recipe fashion-vae --budget 10 -- --data FOLDER
+#   tools/gpu.sh speed --minutes 9 --wheels .whl
+#   tools/gpu.sh boards --minutes 9 --wheels .whl --board fashion-linf --images 200
+#   tools/gpu.sh train --minutes 9 --wheels .whl --recipe fashion-vae --budget 6 -- --data FOLDER
 #
 # Nothing is fetched: --wheels DIR holds the packages that the machine lacks, and purebench is built from this checkout
 # with the machine's own setuptools (77 or newer) or with a wheel of it. Both are installed into --work (default
 # build/gpu); the machine's packages stay as they are. Results and their provenance go to --out (default $OUT, else out).
-# Started again with the same --work, or with --resume FOLDER (an earlier --out), it resumes.
+# Started again with the same --work, or with --resume FOLDER (an earlier --out), it resumes. The results are also packed
+# when it is asked to end (SIGTERM).
+#
+# The wheels, collected on a machine with a network:
+#   flags="--only-binary=:all: --python-version 3.12 --dest .whl"
+#   flags="$flags --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64"
+#   pip download $flags pydantic
+#   pip download $flags --no-deps adversarial-robustness-toolbox foolbox eagerpy robustbench pyautoattack geotorch \
+#     torchdiffeq torchsde trampoline gitpython gitdb smmap six setuptools diffusers importlib-metadata
 # All options: tools/gpu.sh boards --help. Exit code: 0, 1 if something failed, 2 for bad input, 3 if time ran out.
 set -euo pipefail
 cd "$(dirname "$0")/.."

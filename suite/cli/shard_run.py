@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import typer
@@ -14,6 +14,7 @@ from purebench.boards.parse import load_board
 from purebench.boards.replay import command, run_command
 from purebench.boards.trust import check_files
 from purebench.core.errors import PurebenchError
+from purebench.core.files.text import duration
 from purebench.core.registry import Spec
 from purebench.core.terminal_output import complain, printable
 from purebench.execution.backends.compute import Compute
@@ -21,11 +22,11 @@ from purebench.execution.board_run import run_prepared, tell_preparation
 from purebench.execution.companions import companion_boards
 from purebench.execution.context import prepare
 from purebench.execution.planning.plan_file import merged_store, read_plan, require_same_jobs, shard_store
-from purebench.execution.planning.shards import Shard, keys_of
+from purebench.execution.planning.shards import Dependent, Shard, fewest, groups, keys_of, slowest
 from purebench.execution.progress.terminal import run_progress
 
-USUAL = 8
-"""Number of shares of the example that `plan --write` prints."""
+MOST = 16
+"""Largest number of shares of the example that `plan --write` prints."""
 
 
 def run_plan(
@@ -71,6 +72,12 @@ def run_plan(
     context = prepare(board, compute.main_device())
     tell_preparation(context, complain)
     require_same_jobs(path, plan, context.jobs())
+    only = keys_of(shard, plan.jobs)
+    if not only:
+        complain(
+            f"shard {shard} has no job: the jobs of this plan depend on each other in {len(groups(plan.jobs))} groups, "
+            "so that more shards stay empty."
+        )
     place = store or shard_store(path, shard)
     with run_progress() as watch:
         records = run_prepared(
@@ -78,7 +85,7 @@ def run_plan(
             context,
             place,
             compute=compute,
-            only=keys_of(shard, plan.jobs),
+            only=only,
             wait=wait,
             retry_errors=retry_errors,
             progress=watch,
@@ -91,17 +98,21 @@ def run_plan(
         raise typer.Exit(1)
 
 
-def run_commands(path: Path, shares: int) -> list[str]:
+def run_commands(path: Path, jobs: Sequence[Dependent]) -> list[str]:
     """Return the lines that say how a plan is run.
 
     Args:
         path: The plan file.
-        shares: The number of shares into which it can be divided.
+        jobs: Its jobs.
     """
-    count = min(USUAL, shares)
+    shares = len(groups(jobs))
+    count = fewest(jobs, MOST) if any(job.seconds for job in jobs) else min(MOST, shares)
     if count < 2:
         return [f"plan: {path}; its jobs depend on each other, so that one process runs it:", *_indented(_run(path))]
-    lines = [f"plan: {path}; it can be divided into at most {shares:,} shares, such as {count} of them:"]
+    lines = [
+        f"plan: {path}; it can be divided into at most {shares:,} shares, such as {count} of them, of which the "
+        f"slowest takes about {duration(slowest(jobs, count))}:"
+    ]
     return lines + _indented(_run(path, f"1/{count}"), *(["…"] if count > 2 else []), _run(path, f"{count}/{count}"))
 
 

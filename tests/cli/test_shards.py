@@ -198,6 +198,10 @@ def test_a_plan_counts_the_jobs_of_its_own_store_and_not_those_of_the_default_on
     assert "are in the store" not in written
     assert "at most 3 shares, such as 3 of them" in written
     assert "--shard 3/3" in written
+    empty = CliRunner().invoke(app, ["run", "--plan", str(tmp_path / "p.json"), "--shard", "4/4", "--workers", "1"])
+    assert empty.exit_code == 0
+    assert "shard 4 of 4 has no job" in " ".join(empty.output.split())
+    assert "in 3 groups" in " ".join(empty.output.split())
     call("run", "--plan", tmp_path / "p.json", "--workers", 1)
     assert "6 of 6 jobs are in the store" in call("plan", board, "--budget", "0", "--write", tmp_path / "p.json")
 

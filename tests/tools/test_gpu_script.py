@@ -6,9 +6,11 @@ import importlib.util
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,24 @@ def test_a_board_out_of_time_resumes_from_the_packed_files(tmp_path: Path) -> No
     assert {f"boards/fashion-quick/{name}" for name in ("results/none.json", "page.html", "records.sqlite")} <= set(
         names
     )
+
+
+@pytest.mark.slow
+def test_results_are_packed_when_the_task_is_asked_to_end(tmp_path: Path) -> None:
+    words = ["--board", "fashion-quick", "--images", "24", "--", "-d", "none", "--workers", "1"]
+    command = [str(ROOT / "tools" / "gpu.sh"), "boards", "--minutes", "5", "--device", "cpu", "--work"]
+    command += [str(tmp_path / "work"), "--out", str(tmp_path / "out"), *words]
+    log = tmp_path / "work" / "boards" / "fashion-quick" / "board-24.log"
+    with subprocess.Popen(command, env={**os.environ, "PYTHON": sys.executable}, cwd=tmp_path) as task:
+        for _ in range(600):
+            if log.is_file() and b"jobs" in log.read_bytes():
+                break
+            time.sleep(0.1)
+        task.send_signal(signal.SIGTERM)
+        assert task.wait(60) == 3
+    provenance = json.loads((tmp_path / "out" / "boards.provenance.json").read_text(encoding="utf-8"))
+    assert [step["state"] for step in provenance["steps"]] == ["out of time"]
+    assert "boards/fashion-quick/records.sqlite" in packed(tmp_path / "out", "boards", tmp_path)
 
 
 def training_images(folder: Path) -> Path:

@@ -95,7 +95,7 @@ def plan(
     from purebench.execution.planning.cost_estimate import forecast
     from purebench.execution.planning.forecast import Forecast, found_in
     from purebench.execution.planning.plan_file import as_text, plan_of, shard_store
-    from purebench.execution.planning.shards import Shard, groups
+    from purebench.execution.planning.shards import Shard
     from purebench.results.files.export import write_files
 
     if not budget >= 0:
@@ -126,7 +126,7 @@ def plan(
     for line in (*_costs(context.board, found, forecasts, places), *evidence, *_telling(context.board)):
         console.print(line, highlight=False)
     if write is not None:
-        for line in run_commands(write, len(groups(planned.jobs))):
+        for line in run_commands(write, planned.jobs):
             print(printable(line))
 
 

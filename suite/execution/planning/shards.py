@@ -82,18 +82,51 @@ def groups(jobs: Sequence[Dependent]) -> list[list[Dependent]]:
 def keys_of(shard: Shard, jobs: Sequence[Dependent]) -> set[str]:
     """Return the keys of a shard's jobs.
 
-    The groups are given to the shards, the longest first, each to the one with the least expected time so far.
-
     Args:
         shard: the shard.
         jobs: all jobs, in the order of the plan.
     """
-    times = [(sum(job.seconds for job in group), group) for group in groups(jobs)]
-    loads = [(0.0, 0)] * shard.count
-    mine: set[str] = set()
+    return {job.key for group in divided(jobs, shard.count)[shard.number - 1] for job in group}
+
+
+def divided(jobs: Sequence[Dependent], count: int) -> list[list[list[Dependent]]]:
+    """Return the groups of jobs of each shard.
+
+    The groups are given to the shards, the longest first, each to the one with the least expected time so far.
+
+    Args:
+        jobs: all jobs, in the order of the plan.
+        count: the number of shards.
+    """
+    times = [(_seconds(group), group) for group in groups(jobs)]
+    loads = [(0.0, 0)] * count
+    found: list[list[list[Dependent]]] = [[] for _ in range(count)]
     for seconds, group in sorted(times, key=lambda one: -one[0]):  # stable: equal ones stay in the plan's order
-        least = min(range(shard.count), key=lambda number: (loads[number], number))
+        least = min(range(count), key=lambda number: (loads[number], number))
         loads[least] = loads[least][0] + seconds, loads[least][1] + len(group)
-        if least == shard.number - 1:
-            mine.update(job.key for job in group)
-    return mine
+        found[least].append(group)
+    return found
+
+
+def slowest(jobs: Sequence[Dependent], count: int) -> float:
+    """Return the expected seconds of the slowest of so many shards.
+
+    Args:
+        jobs: all jobs, in the order of the plan.
+        count: the number of shards.
+    """
+    return max(sum(map(_seconds, share)) for share in divided(jobs, count))
+
+
+def fewest(jobs: Sequence[Dependent], most: int) -> int:
+    """Return the fewest shards that end as early as any number up to the smaller of `most` and that of the groups.
+
+    Args:
+        jobs: all jobs, in the order of the plan.
+        most: the largest number of shards.
+    """
+    return min(range(1, min(most, len(groups(jobs))) + 1), key=lambda count: (round(slowest(jobs, count), 3), count))
+
+
+def _seconds(group: Sequence[Dependent]) -> float:
+    return sum(job.seconds for job in group)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from purebench.boards.parse import load_board
 from purebench.core.errors import PurebenchError
 from purebench.execution.backends.compute import Compute, cores_here
+from purebench.execution.backends.pool import Limits
+from purebench.execution.backends.processes import Processes
+from purebench.execution.backends.serial import Serial
+from purebench.execution.context import prepare
+
+from boards import write_board  # isort: skip
 
 
 @pytest.fixture
@@ -51,6 +59,7 @@ def test_auto_is_the_cpu_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"address": "a:1"}, "belong to --backend ray"),
         ({"cores": 2}, "belong to --backend ray"),
         ({"backend": "serial", "workers": 2}, "expected one worker"),
+        ({"backend": "serial", "limits": Limits(job=3.0)}, "--job-limit: expected a backend that can end a job"),
         ({"workers": 2, "per_device": 2}, "but got both"),
         ({"device": "cuda:0,cuda:0"}, "each device once"),
         ({"device": "cpu,cuda:0"}, "devices of one kind"),
@@ -66,6 +75,12 @@ def test_options_that_do_not_fit_together_are_refused(options: dict[str, Any], m
     with pytest.raises(PurebenchError) as refused:
         checked()
     assert message in str(refused.value)
+
+
+def test_a_limit_for_jobs_needs_a_process_that_can_be_ended(tmp_path: Path) -> None:
+    context = prepare(load_board(write_board(tmp_path, images=2, block=2, attacks={"clean": {"use": "clean"}})))
+    assert isinstance(Compute(workers=1).backend_of(context, 2), Serial)
+    assert isinstance(Compute(workers=1, limits=Limits(job=3.0)).backend_of(context, 2), Processes)
 
 
 def test_without_ray_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
