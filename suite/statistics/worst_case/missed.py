@@ -40,7 +40,7 @@ def missed_per_image(right: Bools, other_right: Bools) -> Floats:
         )
     draws = right.shape[2]
     if draws == 1:
-        return np.asarray((right.all(axis=0) & ~other_right.all(axis=0))[:, 0], dtype=np.float64)
+        return np.asarray(right[:, :, 0].all(axis=0) & ~other_right[:, :, 0].all(axis=0), dtype=np.float64)
     halves = [slice(draws // 2), slice(draws // 2, draws)]
     first, second = ([each[:, :, half].mean(axis=2) for each in (right, other_right)] for half in halves)
     return np.asarray((_scored(first, second) + _scored(second, first)) / 2, dtype=np.float64)
