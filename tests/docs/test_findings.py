@@ -172,7 +172,10 @@ def test_what_is_said_of_the_families_board_follows_from_the_results(findings: M
 
 
 def test_what_is_said_of_the_guideline_follows_from_its_results(linf: Report, page: str) -> None:
-    files = {path.stem.removeprefix("guideline-"): json.loads(path.read_text()) for path in RESULTS.glob("guideline-*")}
+    files = {
+        path.stem.removeprefix("guideline-"): json.loads(path.read_text("utf-8"))
+        for path in RESULTS.glob("guideline-*")
+    }
     compared = [one["tables"][f"{row}: 100 images"][2]["difference"] for row, one in files.items()]
     most = max(float(text.rpartition(", ")[2].rstrip("]")) for text in compared)
     number = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")[len(files)]
