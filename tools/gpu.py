@@ -18,6 +18,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ PART = 15 * 2**20
 """Size of a part of the packed results, in bytes."""
 MOST = 48 * 2**20
 """Size of the packed results, in bytes, above which stores and the states of finished trainings are left out."""
+LOOK = 0.5
+"""Seconds between two looks at the clock, which a signal may have ended."""
 GRACE = 20.0
 """Seconds that a step has to finish once its time is over, before it is killed."""
 DONE, FAILED, BAD, OUT_OF_TIME = 0, 1, 2, 3
@@ -56,13 +59,9 @@ class Step:
     """Exit codes that do not count as failures."""
 
 
-class Ended(Exception):
-    """A signal asks the whole task to end."""
-
-
 @dataclass
 class Clock:
-    """The time limit: the start and the end of all steps, in seconds since the epoch."""
+    """The time limit: the start and the end of all steps, in seconds since the epoch; SIGTERM ends them at once."""
 
     began: float
     end: float
@@ -79,6 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reserve = min(60.0, 6.0 * options.minutes)  # for packing
     clock = Clock(options.began, options.began + 60 * options.minutes - reserve)
     work, out = options.work.resolve(), options.out.resolve()
+
+    def end(number: int, frame: object) -> None:
+        clock.end = 0.0
+
+    signal.signal(signal.SIGTERM, end)
     try:
         if options.resume is not None:
             unpack(options.resume, options.what, work)
@@ -199,13 +203,10 @@ def watched(command: list[str], clock: Clock, log: Path, device: str) -> int | N
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "PUREBENCH_TEST_DEVICE": device}
     with log.open("ab") as kept:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=kept, stderr=subprocess.STDOUT)
-        before = signal.signal(signal.SIGTERM, _end)
         try:
-            return process.wait(max(clock.left, 0.1))
-        except (subprocess.TimeoutExpired, Ended):
-            before = signal.SIG_IGN  # the results are packed first
-            signal.signal(signal.SIGTERM, before)
-            clock.end = 0.0
+            while clock.left > 0:
+                with suppress(subprocess.TimeoutExpired):
+                    return process.wait(min(LOOK, max(clock.left, 0.1)))
             process.send_signal(signal.SIGTERM)
             try:
                 process.wait(GRACE)
@@ -214,13 +215,8 @@ def watched(command: list[str], clock: Clock, log: Path, device: str) -> int | N
                 process.wait()
             return None
         finally:
-            signal.signal(signal.SIGTERM, before)
             shown = log.read_bytes()[-8000:].decode(errors="replace")
             print(shown, flush=True)
-
-
-def _end(number: int, frame: object) -> None:
-    raise Ended
 
 
 def pack(folder: Path, out: Path) -> list[str]:
@@ -229,8 +225,6 @@ def pack(folder: Path, out: Path) -> list[str]:
     Returns the names of the parts.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for old in out.glob(f"{folder.name}.tar.gz.*"):
-        old.unlink()
     whole = folder.parent / f"{folder.name}.tar.gz"
     with tarfile.open(whole, "w:gz") as archive:
         archive.add(folder, folder.name)
@@ -242,7 +236,11 @@ def pack(folder: Path, out: Path) -> list[str]:
     with whole.open("rb") as file:
         while part := file.read(PART):
             names.append(f"{whole.name}.{len(names):03}")
-            (out / names[-1]).write_bytes(part)
+            (out / f"{names[-1]}.new").write_bytes(part)
+    for old in out.glob(f"{whole.name}.[0-9][0-9][0-9]"):  # those of an earlier run, which are kept until here
+        old.unlink()
+    for name in names:
+        (out / f"{name}.new").replace(out / name)
     whole.unlink()
     return names
 
@@ -255,7 +253,7 @@ def spare(name: str, folder: Path) -> bool:
 
 def unpack(earlier: Path, what: str, work: Path) -> None:
     """Unpack the parts written by `pack` into the work folder. Raises PurebenchError if there are none."""
-    parts = sorted(earlier.glob(f"{what}.tar.gz.*"))
+    parts = sorted(earlier.glob(f"{what}.tar.gz.[0-9][0-9][0-9]"))
     if not parts:
         raise PurebenchError(f"--resume: expected {what}.tar.gz.000 in {earlier}, but it is not there.")
     work.mkdir(parents=True, exist_ok=True)

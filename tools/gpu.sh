@@ -11,7 +11,7 @@
 # with the machine's own setuptools (77 or newer) or with a wheel of it. Both are installed into --work (default
 # build/gpu); the machine's packages stay as they are. Results and their provenance go to --out (default $OUT, else out).
 # Started again with the same --work, or with --resume FOLDER (an earlier --out), it resumes. The results are also packed
-# when it is asked to end (SIGTERM).
+# when it is asked to end (SIGTERM) after the installation.
 #
 # The wheels, collected on a machine with a network:
 #   flags="--only-binary=:all: --python-version 3.12 --dest .whl"

@@ -105,13 +105,14 @@ def run_commands(path: Path, jobs: Sequence[Dependent]) -> list[str]:
         path: The plan file.
         jobs: Its jobs.
     """
-    shares = len(groups(jobs))
-    count = fewest(jobs, MOST) if any(job.seconds for job in jobs) else min(MOST, shares)
+    found = groups(jobs)
+    count = fewest(found, MOST) if any(job.seconds for job in jobs) else min(MOST, len(found))
     if count < 2:
-        return [f"plan: {path}; its jobs depend on each other, so that one process runs it:", *_indented(_run(path))]
+        why = "its jobs depend on each other" if len(found) < 2 else "more shares do not end earlier"
+        return [f"plan: {path}; {why}, so that one process runs it:", *_indented(_run(path))]
     lines = [
-        f"plan: {path}; it can be divided into at most {shares:,} shares, such as {count} of them, of which the "
-        f"slowest takes about {duration(slowest(jobs, count))}:"
+        f"plan: {path}; it can be divided into at most {len(found):,} shares, such as {count} of them, of which the "
+        f"slowest takes about {duration(slowest(found, count))}:"
     ]
     return lines + _indented(_run(path, f"1/{count}"), *(["…"] if count > 2 else []), _run(path, f"{count}/{count}"))
 

@@ -36,3 +36,14 @@ def test_the_table_of_the_guideline_is_that_of_its_files() -> None:
         assert (headline["name"], compared["name"]) == ("headline", "headline − guideline")
         told = compared["difference"].replace("-", "−")
         assert f"| `{row}` | {100 * headline['accuracy']:.1f} % | {told} |" in PAGE
+
+
+def test_the_numbers_of_robustbenchs_protocol_are_those_of_their_file() -> None:
+    (rows,) = json.loads((RESULTS / "robustbench-protocol.json").read_text(encoding="utf-8"))["tables"].values()
+    ours, alone = rows
+    low, high = ours["interval"]
+    told = " ".join(PAGE.split())
+    assert ours["broken"] == alone["broken"]
+    assert f"The clean accuracy is {100 * ours['clean']:.1f} %" in told
+    broken = f"both leave {100 * ours['robust']:.1f} % [{100 * low:.1f}, {100 * high:.1f}] and break the same"
+    assert f"{broken} {len(ours['broken'])} images" in told

@@ -84,7 +84,7 @@ def test_the_gpu_tests_run(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_board_out_of_time_resumes_from_the_packed_files(tmp_path: Path) -> None:
     words = ["--board", "fashion-quick", "--images", "24", "--", "-d", "none", "--workers", "1"]
-    code, provenance, output = gpu(tmp_path, "boards", *words, minutes="0.3")
+    code, provenance, output = gpu(tmp_path, "boards", *words, minutes="0.15")
     assert (code, provenance["complete"]) == (3, False), output
     code, provenance, output = gpu(
         tmp_path, "boards", "--resume", str(tmp_path / "out"), "--work", str(tmp_path / "other"), *words, out="second"

@@ -93,13 +93,14 @@ def run(
         int, typer.Option(help="With --backend ray: CPU cores that each worker reserves.", min=1)
     ] = 1,
     job_limit: Annotated[
-        float,
+        float | None,
         typer.Option(
-            help=f"A job that runs longer is ended and run again; after three attempts it is errored. {IN_SECONDS}",
+            help="A job that runs longer is ended and run again; after three attempts it is errored. Default: 24h, or "
+            f"none with one worker, which computes in this process. {IN_SECONDS}",
             metavar="TIME",
             parser=positive_seconds("--job-limit"),
         ),
-    ] = 86400.0,
+    ] = None,
     budget: Annotated[
         float | None,
         typer.Option(
@@ -198,7 +199,8 @@ def run(
     from purebench.results.files.companions import companions_in_store
     from purebench.results.files.stored_board import unlisted
 
-    compute = Compute(device, workers, workers_per_device, backend, address, cores_per_worker, Limits(job=job_limit))
+    limits = None if job_limit is None else Limits(job=job_limit)
+    compute = Compute(device, workers, workers_per_device, backend, address, cores_per_worker, limits)
     compute.check()
     if plan is not None or shard is not None:
         chosen_otherwise = {

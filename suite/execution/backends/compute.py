@@ -29,11 +29,11 @@ class Compute:
             the CPU).
         workers: the number of workers; None for one per CPU core, or `per_device` per GPU.
         per_device: the number of workers that share a GPU; None for 1.
-        backend: `serial`, `processes` or `ray`; `auto` for `serial` with one worker and no limit of its own for the
-            time of a job, else `processes`.
+        backend: `serial`, `processes` or `ray`; `auto` for `serial` with one worker and without limits, which only
+            another process can enforce, else `processes`.
         address: of a Ray cluster, host:port, or `auto` for the one of this machine; None starts Ray on this machine.
         cores: CPU cores that each Ray actor reserves.
-        limits: the time limits.
+        limits: the time limits that the user has set; None for the usual ones.
     """
 
     device: str = "cpu"
@@ -42,7 +42,7 @@ class Compute:
     backend: str = AUTO
     address: str | None = None
     cores: int = 1
-    limits: Limits = Limits()  # noqa: RUF009  (frozen)
+    limits: Limits | None = None
 
     def check(self) -> None:
         """Check that the options fit together.
@@ -56,18 +56,13 @@ class Compute:
             raise PurebenchError("--address and --cores-per-worker belong to --backend ray; add it, or remove them.")
         if self.backend == "serial" and max(self.workers or 1, self.per_device or 1) > 1:
             raise PurebenchError("--backend serial: expected one worker, but got more; use --backend processes.")
-        if self.backend == "serial" and self.limited:
+        if self.backend == "serial" and self.limits is not None:
             raise PurebenchError(
                 "--job-limit: expected a backend that can end a job, but got --backend serial, whose jobs run in this "
                 "process; use --backend processes, or remove one of them."
             )
         if self.workers is not None and self.per_device is not None:
             raise PurebenchError("expected --workers or --workers-per-device, but got both; remove one of them.")
-
-    @property
-    def limited(self) -> bool:
-        """Whether the time of a job has a limit of its own, which only another process can enforce."""
-        return self.limits.job != Limits().job
 
     def devices(self) -> list[str]:
         """Return the devices of this machine that are used.
@@ -129,12 +124,12 @@ class Compute:
         """
         if self.backend == "ray" and jobs:
             cluster = Cluster(self.address, self.device, self.workers, self.per_device or 1, self.cores)
-            return RayActors(context.board, cluster, self.limits, tell)
+            return RayActors(context.board, cluster, self.limits or Limits(), tell)
         places = self.places()[: max(1, jobs)]
-        alone = self.backend == AUTO and len(places) == 1 and not self.limited
+        alone = self.backend == AUTO and len(places) == 1 and self.limits is None
         if self.backend == "serial" or jobs == 0 or alone:
             return Serial(context)
-        return Processes(context.board, places, self.limits, tell)
+        return Processes(context.board, places, self.limits or Limits(), tell)
 
 
 def cores_here() -> int:

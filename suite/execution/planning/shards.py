@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from typing import Protocol
 
 from purebench.core.errors import PurebenchError
@@ -24,6 +25,10 @@ class Dependent(Protocol):
     @property
     def seconds(self) -> float:
         """Its expected time."""
+
+
+Group = Sequence[Dependent]
+"""Jobs that need no job of another group."""
 
 
 @dataclass(frozen=True)
@@ -86,47 +91,47 @@ def keys_of(shard: Shard, jobs: Sequence[Dependent]) -> set[str]:
         shard: the shard.
         jobs: all jobs, in the order of the plan.
     """
-    return {job.key for group in divided(jobs, shard.count)[shard.number - 1] for job in group}
+    return {job.key for group in divided(groups(jobs), shard.count)[shard.number - 1] for job in group}
 
 
-def divided(jobs: Sequence[Dependent], count: int) -> list[list[list[Dependent]]]:
+def divided(found: Sequence[Group], count: int) -> list[list[Group]]:
     """Return the groups of jobs of each shard.
 
-    The groups are given to the shards, the longest first, each to the one with the least expected time so far.
+    They are given to the shards, the longest first, each to the one with the least expected time so far.
 
     Args:
-        jobs: all jobs, in the order of the plan.
+        found: the groups, in the order of the plan.
         count: the number of shards.
     """
-    times = [(_seconds(group), group) for group in groups(jobs)]
-    loads = [(0.0, 0)] * count
-    found: list[list[list[Dependent]]] = [[] for _ in range(count)]
-    for seconds, group in sorted(times, key=lambda one: -one[0]):  # stable: equal ones stay in the plan's order
-        least = min(range(count), key=lambda number: (loads[number], number))
-        loads[least] = loads[least][0] + seconds, loads[least][1] + len(group)
-        found[least].append(group)
-    return found
+    loads = [(0.0, 0, number) for number in range(count)]
+    shares: list[list[Group]] = [[] for _ in range(count)]
+    for group in sorted(found, key=lambda one: -_seconds(one)):  # stable: equal ones stay in the plan's order
+        seconds, jobs, least = heappop(loads)
+        heappush(loads, (seconds + _seconds(group), jobs + len(group), least))
+        shares[least].append(group)
+    return shares
 
 
-def slowest(jobs: Sequence[Dependent], count: int) -> float:
+def slowest(found: Sequence[Group], count: int) -> float:
     """Return the expected seconds of the slowest of so many shards.
 
     Args:
-        jobs: all jobs, in the order of the plan.
+        found: the groups, in the order of the plan.
         count: the number of shards.
     """
-    return max(sum(map(_seconds, share)) for share in divided(jobs, count))
+    return max(sum(map(_seconds, share)) for share in divided(found, count))
 
 
-def fewest(jobs: Sequence[Dependent], most: int) -> int:
+def fewest(found: Sequence[Group], most: int) -> int:
     """Return the fewest shards that end as early as any number up to the smaller of `most` and that of the groups.
 
     Args:
-        jobs: all jobs, in the order of the plan.
+        found: the groups, in the order of the plan.
         most: the largest number of shards.
     """
-    return min(range(1, min(most, len(groups(jobs))) + 1), key=lambda count: (round(slowest(jobs, count), 3), count))
+    counts = range(1, max(1, min(most, len(found))) + 1)
+    return min(counts, key=lambda count: (round(slowest(found, count), 3), count))
 
 
-def _seconds(group: Sequence[Dependent]) -> float:
+def _seconds(group: Group) -> float:
     return sum(job.seconds for job in group)

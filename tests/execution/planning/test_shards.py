@@ -38,11 +38,12 @@ def test_shards_are_balanced_by_expected_time_and_by_number_without_one() -> Non
 
 def test_the_fewest_shards_that_end_as_early_as_any() -> None:
     """Ten equal groups: 5 to 9 shards have one with two of them, and 10 have one each."""
-    tasks = [Task(str(number), 60.0) for number in range(10)]
+    tasks = groups([Task(str(number), 60.0) for number in range(10)])
     assert [slowest(tasks, count) for count in (1, 4, 5, 8, 9, 10, 64)] == [600, 180, 120, 120, 120, 60, 60]
     assert [fewest(tasks, most) for most in (1, 4, 9, 16, 64)] == [1, 4, 5, 10, 10]
     joined = [Task(str(number), 60.0, [str(number - 1)] if number else []) for number in range(10)]
-    assert fewest(joined, 16) == 1
+    assert fewest(groups(joined), 16) == 1
+    assert fewest([], 16) == 1
 
 
 @pytest.mark.parametrize("text", ["4/3", "0/3", "3", "a/b", "1/0", "-1/3", ""])

@@ -21,7 +21,7 @@ from purebench.results.grading.grade import grade
 from purebench.results.results import DefenseResult
 
 from graded import result as graded_result  # isort: skip
-from graded import lost, some  # isort: skip
+from graded import lost, some, without  # isort: skip
 from ladders import ladder_results  # isort: skip
 
 ROW = "'row(alpha=0.5)'"
@@ -149,3 +149,22 @@ def test_controls_that_are_not_finished_are_run_again() -> None:
     graded = grade(own, controls=some(9, None, Recovery.RECOVERED)[:9], unscored=lost(11, "U"), origin="board.yaml")
     (cure,) = (reason.cure for reason in graded.adequacy.reasons if reason.code is Code.CONTROLS)
     assert cure.endswith("--images 100 --evidence")
+
+
+def test_controls_that_errored_are_run_again_and_a_board_without_clean_images_gets_them() -> None:
+    own = graded_result(images=100)
+    graded = grade(own, controls=some(9, None, Recovery.RECOVERED)[:9], unscored=lost(11, "E"), origin="board.yaml")
+    (cure,) = (reason.cure for reason in graded.adequacy.reasons if reason.code is Code.CONTROLS)
+    assert cure.endswith("--retry-errors --evidence")
+    controls = some(9, Recovery.UNDECIDED, Recovery.RECOVERED)
+    found = reasons(without(own, "clean"), controls=controls)[Code.CONTROLS].cure
+    assert found.startswith("clean: {use: clean} among the attacks in the board.yaml, then")
+
+
+def test_a_ladder_that_needs_more_images_than_there_are_asks_for_another_data_set() -> None:
+    own, ladder = ladder_results(FEW, images=20)
+    found = convergence(own, ladder)
+    assert found is not None
+    assert cure(own, replace(found, needs=4_000)).startswith("effort: {images: 1000} in the board.yaml, then")
+    told = cure(own, replace(found, needs=4_000, images=1_000))
+    assert told.startswith("a data set with more images in the board.yaml, then")

@@ -15,7 +15,7 @@ from purebench.results.grading.attack_mechanisms import mechanisms_of
 from purebench.results.grading.best_known import ran_bespoke
 from purebench.results.grading.convergence import BACK, LEVEL, MARGIN
 from purebench.results.grading.criteria import thresholds
-from purebench.results.grading.criteria.cures import Cures
+from purebench.results.grading.criteria.cures import OTHER_DATA, Cures
 from purebench.results.grading.criteria.integrity import OF_CONTRACT
 from purebench.results.grading.criteria.letters import Code, Letter, PartGrade, Reason, ordered
 from purebench.results.grading.criteria.thresholds import (
@@ -36,7 +36,7 @@ from purebench.results.grading.evidence import (
     UnscoredControl,
 )
 from purebench.results.grading.images_needed import least_images
-from purebench.results.results import DefenseResult
+from purebench.results.results import CLEAN, DefenseResult
 
 STRONGER = "stronger attacks (more steps, other mechanisms)"
 HARDER = f"controls with a clean accuracy at least {100 * EXCLUDED:g} points above their known truth"
@@ -138,12 +138,19 @@ def _share(
     named = [f"{group}: {', '.join(names)}" for group, names in groups.items() if names]
     sentence = "; ".join([f"{recovered} of {of} controls are {told}", *named])
     by_images = recovered + len(by[Recovery.UNDECIDED]) + len(lost[Unscored.UNFINISHED])
-    shares = (recovered / of, by_images / of, (by_images + len(by[Recovery.TOO_EASY])) / of)
-    letter, larger, best = (threshold.letter(share) for share in shares)
-    if larger < letter:
+    possible = by_images + len(by[Recovery.TOO_EASY])
+    shares = (one / of for one in (recovered, by_images, possible, possible + len(lost[Unscored.ERRORED])))
+    letter, larger, best, without_errors = map(threshold.letter, shares)
+    if by[Recovery.UNDECIDED] and all(attack.name != CLEAN for attack in cures.result.attacks):
+        cure = cures.change("clean: {use: clean} among the attacks")
+    elif larger < letter:
         cure = cures.run(evidence=True) if lost[Unscored.UNFINISHED] else cures.double()
+    elif best < letter:
+        cure = cures.change(HARDER)
+    elif without_errors < letter:
+        cure = cures.run(retry_errors=True, evidence=True)
     else:
-        cure = cures.change(HARDER if best < letter else STRONGER)
+        cure = cures.change(STRONGER)
     if letter > Letter.C >= best:
         return undecided.reason(cure, sentence)
     return threshold.reason(recovered / of, sentence, cure)
@@ -172,6 +179,8 @@ def _convergence(found: Convergence | None, bespoke: bool, cures: Cures) -> Reas
 def _more_images(found: Convergence, cures: Cures) -> str:
     """Return the cure of a ladder that too few images leave undecided; more effort does not decide it."""
     images = cures.blocks_of(found.needs)
+    if images <= found.images:
+        return cures.change(OTHER_DATA)
     if found.images < len(cures.result.images) or found.needs > EffortSettings().images:  # the ladder has its own limit
         return cures.change(f"effort: {{images: {images}}}", at_least=images)
     return cures.run(images, evidence=True)

@@ -10,7 +10,8 @@ from purebench.core.registry import IN_MEMORY, Spec
 from purebench.results.results import DefenseResult
 
 SHIPPED = {"fashion-mnist": 1_000}
-"""Numbers of images of data sets that come with purebench."""
+"""Numbers of images of data sets that come with purebench; those of others are not known here."""
+OTHER_DATA = "a data set with more images"
 
 
 @dataclass(frozen=True)
@@ -88,19 +89,23 @@ class Cures:
             images: the number of images that is needed; all of a shipped data set if it has fewer.
             evidence: whether to run the controls and the ladder of the board as well.
         """
-        there = SHIPPED.get(Spec.parse(self.result.board["dataset"]["use"]).name, images)
-        if there <= len(self.result.images):
-            return self.change("a data set with more images")
-        return self.run(min(images, there), evidence=evidence)
+        wanted = self._there(images)
+        if wanted < images and wanted <= len(self.result.images):
+            return self.change(OTHER_DATA)
+        return self.run(wanted, evidence=evidence)
 
     def double(self) -> str:
         """Return the command for twice as many images, but at least those of the board, with the controls."""
-        return self.more(self.blocks_of(2 * len(self.result.images)), evidence=True)
+        twice = 2 * len(self.result.images)
+        return self.more(max(twice, self.blocks_of(twice)), evidence=True)
 
     def blocks_of(self, images: int) -> int:
-        """Return a number of images in whole blocks, at least that of the board."""
+        """Return a number of images in whole blocks, at least that of the board, at most all of a shipped data set."""
         own, block = (int(self.result.board["dataset"][name]) for name in ("images", "block"))
-        return own if images <= own else -(-images // block) * block
+        return own if images <= own else self._there(-(-images // block) * block)
+
+    def _there(self, images: int) -> int:
+        return min(images, SHIPPED.get(Spec.parse(self.result.board["dataset"]["use"]).name, images))
 
     def check(self) -> str:
         """Return the command that looks for the cause of a warning."""
