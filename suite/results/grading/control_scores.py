@@ -208,7 +208,7 @@ def recovery(measured: Floats, truth: Floats, clean: Floats, *, random: bool) ->
     and missed if the one-sided lower bound is above `RECOVERED`. For a deterministic control the bounds are those of
     Clopper and Pearson: with no missed image 29 images suffice, with one 46. A control whose clean accuracy is not at
     least `EXCLUDED` above its truth would be recovered by attacks that find nothing: it is too easy, unless it is
-    missed. Without clean images this is not known, so that it is undecided.
+    missed. Without clean images this is not known.
 
     Args:
         measured: the measured accuracy of each image [n] in [0,1].
@@ -224,10 +224,11 @@ def recovery(measured: Floats, truth: Floats, clean: Floats, *, random: bool) ->
     low, high = (least + (most - least) * one_sided_bound(shares, 1 - LEVEL, side) for side in SIDES)
     if low > RECOVERED:
         return Recovery.MISSED
-    if len(clean) and clean.mean() - truth.mean() < EXCLUDED:
+    if not len(clean):
+        return Recovery.NO_CLEAN
+    if clean.mean() - truth.mean() < EXCLUDED:
         return Recovery.TOO_EASY
-    near = excess.mean() <= RECOVERED and high < EXCLUDED
-    return Recovery.RECOVERED if near and len(clean) else Recovery.UNDECIDED
+    return Recovery.RECOVERED if excess.mean() <= RECOVERED and high < EXCLUDED else Recovery.UNDECIDED
 
 
 def _below_proof(result: DefenseResult, low: Floats) -> bool:

@@ -40,12 +40,14 @@ class Recovery(StrEnum):
         UNDECIDED: the images show neither.
         TOO_EASY: the clean accuracy is less than `EXCLUDED` above the truth, so that attacks which find nothing would
             come near it.
+        NO_CLEAN: the board has no clean images, so that it is not known whether the control is too easy.
     """
 
     RECOVERED = "recovered"
     MISSED = "missed"
     UNDECIDED = "undecided"
     TOO_EASY = "too easy"
+    NO_CLEAN = "no clean accuracy"
 
     @property
     def heading(self) -> str:
@@ -53,6 +55,7 @@ class Recovery(StrEnum):
         told = {
             Recovery.UNDECIDED: "undecided, for lack of images",
             Recovery.TOO_EASY: f"too easy, with a clean accuracy less than {100 * EXCLUDED:g} points above the truth",
+            Recovery.NO_CLEAN: "undecided, because the board has no clean images",
         }
         return told.get(self, str(self))
 

@@ -91,7 +91,7 @@ def test_a_control_with_nothing_to_find_is_too_easy() -> None:
     """Attacks that do nothing measure its truth: a constant answer, for example."""
     truth = np.repeat([1.0, 0.0], [50, 450])
     assert recovery(truth, truth, truth, random=False) is Recovery.TOO_EASY
-    assert recovery(truth, truth, np.empty(0), random=False) is Recovery.UNDECIDED
+    assert recovery(truth, truth, np.empty(0), random=False) is Recovery.NO_CLEAN
     assert recovery(truth, truth, np.ones(500), random=False) is Recovery.RECOVERED
     clean = truth + np.repeat([0.0, 1.0, 0.0], [50, 49, 401])
     assert recovery(truth, truth, clean, random=False) is Recovery.TOO_EASY  # 9.8 points above the truth

@@ -21,7 +21,7 @@ from purebench.results.grading.grade import grade
 from purebench.results.results import DefenseResult
 
 from graded import result as graded_result  # isort: skip
-from graded import lost, some, without  # isort: skip
+from graded import lost, some  # isort: skip
 from ladders import ladder_results  # isort: skip
 
 ROW = "'row(alpha=0.5)'"
@@ -156,9 +156,9 @@ def test_controls_that_errored_are_run_again_and_a_board_without_clean_images_ge
     graded = grade(own, controls=some(9, None, Recovery.RECOVERED)[:9], unscored=lost(11, "E"), origin="board.yaml")
     (cure,) = (reason.cure for reason in graded.adequacy.reasons if reason.code is Code.CONTROLS)
     assert cure.endswith("--retry-errors --evidence")
-    controls = some(9, Recovery.UNDECIDED, Recovery.RECOVERED)
-    found = reasons(without(own, "clean"), controls=controls)[Code.CONTROLS].cure
-    assert found.startswith("clean: {use: clean} among the attacks in the board.yaml, then")
+    found = reasons(own, controls=some(9, Recovery.NO_CLEAN, Recovery.RECOVERED))[Code.CONTROLS]
+    assert "undecided, because the board has no clean images: other-0" in found.sentence
+    assert found.cure.startswith("clean: {use: clean} among the attacks in the board.yaml, then")
 
 
 def test_a_ladder_that_needs_more_images_than_there_are_asks_for_another_data_set() -> None:

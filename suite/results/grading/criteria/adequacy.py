@@ -36,7 +36,7 @@ from purebench.results.grading.evidence import (
     UnscoredControl,
 )
 from purebench.results.grading.images_needed import least_images
-from purebench.results.results import CLEAN, DefenseResult
+from purebench.results.results import DefenseResult
 
 STRONGER = "stronger attacks (more steps, other mechanisms)"
 HARDER = f"controls with a clean accuracy at least {100 * EXCLUDED:g} points above their known truth"
@@ -138,10 +138,10 @@ def _share(
     named = [f"{group}: {', '.join(names)}" for group, names in groups.items() if names]
     sentence = "; ".join([f"{recovered} of {of} controls are {told}", *named])
     by_images = recovered + len(by[Recovery.UNDECIDED]) + len(lost[Unscored.UNFINISHED])
-    possible = by_images + len(by[Recovery.TOO_EASY])
+    possible = by_images + len(by[Recovery.TOO_EASY]) + len(by[Recovery.NO_CLEAN])
     shares = (one / of for one in (recovered, by_images, possible, possible + len(lost[Unscored.ERRORED])))
     letter, larger, best, without_errors = map(threshold.letter, shares)
-    if by[Recovery.UNDECIDED] and all(attack.name != CLEAN for attack in cures.result.attacks):
+    if by[Recovery.NO_CLEAN]:
         cure = cures.change("clean: {use: clean} among the attacks")
     elif larger < letter:
         cure = cures.run(evidence=True) if lost[Unscored.UNFINISHED] else cures.double()
