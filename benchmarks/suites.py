@@ -1,7 +1,7 @@
 """Compares a board's suite of attacks on its random rows with reference attacks, paired by image.
 
     python benchmarks/suites.py --board fashion-quick --defense diffpure-ddpm --reference plain-pgd
-    python benchmarks/suites.py --board fashion-linf --images 100 --reference guideline
+    python benchmarks/suites.py --board fashion-linf --images 100 --block 25 --reference guideline
     python benchmarks/suites.py --board benchmarks/boards/strength.yaml --radius 8/255 --defense noise
 
 plain-pgd   three runs of a plain PyTorch PGD with momentum 0.9, 40 steps of 8 draws, step ε/8 (plain_pgd.py)
@@ -191,6 +191,7 @@ def main(arguments: list[str] | None = None) -> int:
     made.add_argument("--defense", action="append", help="a row of the board, or a spec; may be repeated (all)")
     made.add_argument("--reference", action="append", choices=REFERENCES, help="may be repeated (none)")
     made.add_argument("--images", type=int, default=None, help="only the first so many images")
+    made.add_argument("--block", type=int, help="images a job; small ones lose less when a run is ended (the board's)")
     made.add_argument("--radius", help="radius, such as 8/255 (the board's)")
     made.add_argument("--store", type=Path, default=Path(".purebench/suites.sqlite"), help="where the records go")
     made.add_argument("--draws", type=int, default=96, help="fresh draws of the headline and of the references (96)")
@@ -200,6 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
     def work(report: Report) -> None:
         references = options.reference or []
         chosen = choose(options.board, options.defense or [], options.images, radius=options.radius)
+        chosen = replace(chosen, dataset=replace(chosen.dataset, block=options.block or chosen.dataset.block))
         board = extended(chosen, references)
         with run_progress() as tell:
             context, own = run_board(chosen, options.store, workers=options.workers, progress=tell)
