@@ -1,4 +1,4 @@
-"""Writes a runnable skeleton of a defense, an attack or a data set: code, a test, a board and the schema of boards."""
+"""Writes a runnable skeleton of a defense, an attack or a data set, with a test and a board; or a copy of a board."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import builtins
 import keyword
 import re
 import sys
+from collections.abc import Mapping
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
+from purebench.boards.bundled import bundled
 from purebench.boards.json_schema import FILE_NAME, board_json_schema
-from purebench.core.errors import PurebenchError
+from purebench.core.errors import PurebenchError, did_you_mean
 
 SUFFIX = {"defense": "Purifier", "attack": "Attack", "dataset": ""}
 """Kinds of skeletons, and the suffix of their class names."""
@@ -60,6 +62,43 @@ def write(kind: str, name: str, folder: Path) -> list[Path]:
         folder / "board.yaml": filled("board.yaml.txt"),
     }
     _check_taken(name, texts[folder / f"{name}.py"], "" if kind == "dataset" else texts[folder / "board.yaml"])
+    return _written(folder, texts)
+
+
+def write_board(name: str, source: str, folder: Path) -> list[Path]:
+    """Write the JSON schema of boards and a copy of a bundled board under another name into a folder.
+
+    Args:
+        name: Name of the copy: letters, digits and hyphens.
+        source: Name of the bundled board.
+        folder: The folder, which is made if needed.
+
+    Returns:
+        The paths of the two files, in this order.
+
+    Raises:
+        PurebenchError: For an unknown board, for the name of a bundled one, for an invalid name, and for a file that
+            exists already; then nothing is written.
+    """
+    boards = bundled()
+    if source not in boards:
+        raise PurebenchError(f"--from: {source!r} is unknown; {did_you_mean(source, boards)}")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", name) or name in boards:
+        raise PurebenchError(
+            "new: expected a name of letters, digits and hyphens that no bundled board has, such as mine, but got "
+            f"{name!r}."
+        )
+    text = boards[source].read_text(encoding="utf-8").replace(f"$schema=../{FILE_NAME}", f"$schema={FILE_NAME}")
+    copy = re.sub(r"^name: .*$", f"name: {name}", text, count=1, flags=re.MULTILINE)
+    return _written(folder, {folder / FILE_NAME: board_json_schema(), folder / "board.yaml": copy})
+
+
+def _written(folder: Path, texts: Mapping[Path, str]) -> list[Path]:
+    """Write texts into new files, and return their paths.
+
+    Raises:
+        PurebenchError: If one exists already, before any is written, or the folder cannot be written.
+    """
     try:
         for path in texts:
             if path.exists():

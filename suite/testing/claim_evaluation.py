@@ -14,6 +14,7 @@ from purebench.checks.finding import CheckStatus
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec
 from purebench.execution.incremental import Limits, largest, steps
+from purebench.results.grading.best_known import with_bespoke
 from purebench.results.results import CLEAN, DefenseResult
 from purebench.results.scores import Floats, per_image
 from purebench.testing.decision import Decision
@@ -55,6 +56,7 @@ def looked(
     decide: Callable[[Sequence[Floats]], Decision],
     check: Callable[[DefenseResult], None] = lambda found: None,
     unchanged: Callable[[DefenseResult], bool] = lambda found: False,
+    bespoke: bool = False,
 ) -> tuple[Sequence[Evidence], Decision | None]:
     """Evaluate more and more images until the claim is decided.
 
@@ -65,6 +67,7 @@ def looked(
         decide: Makes a decision from the scores [n] in [0,1] of each defense.
         check: Called with each result of the first defense, to refuse one that cannot be compared.
         unchanged: Whether a result of the first defense is the one that it is compared with, so that there is no loss.
+        bespoke: Whether attacks that are bespoke to the row are part of the suite.
 
     Returns:
         The defenses with their results, and the decision; None instead of a decision where a defense fails altogether.
@@ -73,7 +76,11 @@ def looked(
     for side in sides:
         side.run.prepare(selection.with_rows(largest(board, most), [side.row]))
     for part in steps(board, most):
-        sides = [side.with_results(*side.run.result(selection.with_rows(part, [side.row]))) for side in sides]
+        found = [side.run.result(selection.with_rows(part, [side.row])) for side in sides]
+        sides = [
+            side.with_results(context, with_bespoke(result) if bespoke else result)
+            for side, (context, result) in zip(sides, found, strict=True)
+        ]
         if any(side.found.failed for side in sides):
             return sides, None
         check(sides[0].found)

@@ -196,6 +196,7 @@ class Robustness:
                 lambda scores: question.decide(scores, settings.confidence),
                 question.check,
                 question.unchanged,
+                question.bespoke,
             )
             if question.only is None:
                 require_attacked(sides)

@@ -30,6 +30,7 @@ class Question:
         against: The name of a result that the defense is compared with, "" for none.
         check: Called with each result of the first defense before it is used for a decision.
         unchanged: Whether a result of the first defense is the one that it is compared with: the claim then holds.
+        bespoke: Whether attacks of the board that are bespoke to the row count. Two rows are compared without them.
     """
 
     what: str
@@ -41,6 +42,7 @@ class Question:
     against: str = ""
     check: Callable[[DefenseResult], None] = lambda found: None
     unchanged: Callable[[DefenseResult], bool] = lambda found: False
+    bespoke: bool = False
 
 
 def robust_at_least(accuracy: float) -> Question:
@@ -51,6 +53,7 @@ def robust_at_least(accuracy: float) -> Question:
         lambda scores, confidence: at_least(scores[0], accuracy, confidence),
         f"not broken below {100 * accuracy:g} % by {{by}}; an upper bound: a stronger attack may break it further",
         supported=True,
+        bespoke=True,
     )
 
 
@@ -61,6 +64,7 @@ def robust_at_most(accuracy: float) -> Question:
         f"≤ {100 * accuracy:g} %",
         lambda scores, confidence: at_most(scores[0], accuracy, confidence),
         f"broken to at most {100 * accuracy:g} % by {{by}}: its adversarial examples prove it",
+        bespoke=True,
     )
 
 

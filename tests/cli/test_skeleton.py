@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from purebench.boards.bundled import bundled
 from purebench.boards.parse import load_board
 from purebench.cli.main import app
-from purebench.cli.skeleton import write
+from purebench.cli.skeleton import write, write_board
 from purebench.core.errors import PurebenchError
 from purebench.data.adapt import load_images
 
@@ -50,6 +51,37 @@ def test_the_printed_commands_of_a_new_defense_run(own_folder: Path) -> None:
     assert one.exit_code == 0
     assert "my_method" in one.output
     call_test(third.split()[-1], "test_it_keeps_the_shape_and_the_range")
+
+
+def test_a_copy_of_a_bundled_board_is_the_same_board_under_another_name(own_folder: Path) -> None:
+    done = command("new", "board", "mine", "--from", "fashion-quick", "--folder", "boards/mine")
+    assert "purebench run boards/mine/board.yaml" in done.output
+    original, copy = load_board(bundled()["fashion-quick"]), load_board(own_folder / "boards/mine/board.yaml")
+    assert {**original.to_dict(), "name": "mine"} == copy.to_dict()
+    assert "$schema=board.schema.json" in (own_folder / "boards/mine/board.yaml").read_text(encoding="utf-8")
+    assert (own_folder / "boards/mine/board.schema.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "told"),
+    [
+        ("mine", "fashion-quik", "'fashion-quik' is unknown; did you mean 'fashion-quick'"),
+        ("fashion-linf", "fashion-quick", "expected a name of letters, digits and hyphens that no bundled board has"),
+        ("a b", "fashion-quick", "but got 'a b'"),
+        ("../up", "fashion-quick", "but got '../up'"),
+    ],
+)
+def test_a_board_is_not_copied_from_nowhere_or_under_a_bad_name(name: str, source: str, told: str) -> None:
+    with pytest.raises(PurebenchError, match=re.escape(told)):
+        write_board(name, source, Path("mine"))
+    assert not any(Path().iterdir())
+
+
+def test_a_copy_overwrites_no_board(own_folder: Path) -> None:
+    assert command("new", "board", "mine", "--from", "fashion-quick").exit_code == 0
+    with pytest.raises(PurebenchError, match="expected no file of this name, but it exists"):
+        write_board("mine", "fashion-linf", Path("mine"))
+    assert load_board(own_folder / "mine/board.yaml").dataset.images == 48
 
 
 def test_the_printed_commands_of_a_new_attack_run(own_folder: Path) -> None:

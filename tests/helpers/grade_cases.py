@@ -13,6 +13,7 @@ from graded import (
     Case,
     D,
     F,
+    beaten,
     changed,
     control,
     converged,
@@ -185,6 +186,13 @@ CASES: dict[str, tuple[Callable[[], Case], str, Code, Letter]] = {
         Code.MECHANISMS,
         C,
     ),
+    "bespoke 50 points lower": (
+        lambda: good(result=beaten(result(), 150)),
+        "attack adequacy",
+        Code.BESPOKE,
+        D,
+    ),
+    "bespoke 1 point lower": (lambda: good(result=beaten(result(), 5)), "attack adequacy", Code.BESPOKE, A),
     "not bespoke": (lambda: good(bespoke=False), "attack adequacy", Code.BESPOKE, B),
     **{
         f"{images} images": (

@@ -104,6 +104,15 @@ def errored(found: DefenseResult, count: int) -> DefenseResult:
     return changed(found, apgd={"outcomes": outcomes, "draws": draws, "reasons": ("RuntimeError: no",)})
 
 
+def beaten(found: DefenseResult, count: int) -> DefenseResult:
+    """Returns the result in which bespoke attacks break `count` images that the common suite leaves right."""
+    picks = found.worst_case
+    right = [row for row, outcome in enumerate(picks.outcomes) if outcome is Outcome.ROBUST][:count]
+    outcomes = [Outcome.MISCLASSIFIED if row in right else one for row, one in enumerate(picks.outcomes)]
+    draws = ["0" * len(one) if row in right else one for row, one in enumerate(picks.draws)]
+    return replace(found, best_known=replace(picks, outcomes=tuple(outcomes), draws=tuple(draws)))
+
+
 def without(found: DefenseResult, *names: str) -> DefenseResult:
     return replace(found, attacks=tuple(attack for attack in found.attacks if attack.name not in names))
 

@@ -106,6 +106,25 @@ def test_a_board_without_an_adaptive_attack_leaves_at_least_undecided(settings: 
     assert "gradient: exact or gradient: bpda in the board.yaml, then purebench run" in found.message
 
 
+def test_bespoke_attacks_of_the_board_decide_claims_about_one_row_and_no_comparison(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """The common suite leaves the row untouched; the attack that the board lists for it breaks it."""
+    board = yaml.safe_load(Path(str(settings.board)).read_text(encoding="utf-8"))
+    own = {"use": "apgd(steps=10)", "gradient": "exact", "rows": ["none"]}
+    board["attacks"] = {"clean": {"use": "clean"}, "noise": {"use": "random-noise"}, "own": own}
+    board["threat"]["radius"] = "16/255"
+    path = tmp_path / "bespoke.yaml"
+    path.write_text(yaml.safe_dump(board, sort_keys=False), encoding="utf-8")
+    robustness = Robustness(settings.but({"board": path}))
+    broken = robustness.at_most("none", 0.5)
+    assert (broken.result, broken.strongest) == (CheckStatus.HOLDS, "own")
+    assert robustness.at_least("none", 0.5).result is CheckStatus.FAILS
+    compared = robustness.not_worse_than("none", "trades", margin=0.9)
+    assert compared.estimate is not None
+    assert compared.estimate.value > -0.3  # both under the common suite
+
+
 def test_an_errored_defense_fails_even_a_claim_of_0_percent(settings: Settings, tmp_path: Path) -> None:
     found = Robustness(settings).at_least(f"{tmp_path}/own.py:crash", 0.0)
     assert found.result is CheckStatus.FAILS

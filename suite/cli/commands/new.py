@@ -1,4 +1,4 @@
-"""The command `purebench new`: writes a runnable skeleton of a defense, an attack or a data set."""
+"""The command `purebench new`: writes a runnable skeleton of a defense, an attack, a data set or a board."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    no_args_is_help=True, help="Write a runnable skeleton of a defense, an attack or a data set of your own."
+    no_args_is_help=True, help="Write a runnable skeleton of a defense, an attack, a data set or a board of your own."
 )
 
 Name = Annotated[str, typer.Argument(help="A valid Python name, such as my_method.")]
@@ -48,6 +48,28 @@ def dataset(name: Name, folder: Folder = None) -> None:
     Example: purebench new dataset my_images
     """
     _write("dataset", name, folder)
+
+
+@app.command()
+def board(
+    name: Annotated[str, typer.Argument(help="Name of the new board: letters, digits and hyphens.")],
+    source: Annotated[str, typer.Option("--from", help="A bundled board, see purebench list boards.")],
+    folder: Folder = None,
+) -> None:
+    """Write a copy of a bundled board, which can be changed, and the JSON schema of boards.
+
+    Jobs that the change does not affect keep their keys, so that results in the store are used again.
+
+    Existing files are not overwritten.
+
+    Example: purebench new board mine --from fashion-quick
+    """
+    from purebench.cli.skeleton import write_board
+
+    written = write_board(name, source, folder or Path(name))
+    for path in written:
+        typer.echo(f"wrote {path}")
+    typer.echo(f"next, from here:\n  purebench run {written[-1]}")
 
 
 def _write(kind: str, name: str, folder: Path | None) -> None:

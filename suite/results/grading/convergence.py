@@ -2,9 +2,10 @@
 
 Accuracy that does not fall with effort has two readings: the attack has converged, or it does not work at all, because
 gradients are masked (Athalye et al. 2018, arXiv:1802.00420). So a row counts as converged only if the ladder falls from
-its lowest rung, random noise, if about four times the effort changes nothing, and if no other attack, of which at least
-one has another mechanism, ends lower. Comparisons are paired by image. Every rung is a single attack, verified on draws
-that the attack did not see, so that nothing is picked on the draws on which it is scored.
+its lowest rung, random noise, if about four times the effort changes nothing, if no other attack, of which at least
+one has another mechanism, ends lower, and if the ladder does not end below the robust accuracy of the row itself.
+Comparisons are paired by image. Every rung is a single attack, verified on draws that the attack did not see, and the
+robust accuracy is scored on fresh draws, so that nothing is picked on the draws on which it is scored.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from purebench.results.grading.evidence import Convergence, ConvergenceStatus, Rung
+from purebench.results.grading.evidence import Convergence, ConvergenceStatus, Fall, Rung
 from purebench.results.grading.images_needed import images_to_exclude, images_to_show
 from purebench.results.grading.ladder import Ladder, Tried, read_ladder, rung_label
 from purebench.results.results import DefenseResult
@@ -72,6 +73,7 @@ def convergence(own: DefenseResult, ladder: DefenseResult) -> Convergence | None
     first, last = found.rungs[0], found.rungs[-1]
     lowest = lowest_other(found.others)
     status, reason = decide(found)
+    falling = status is ConvergenceStatus.FALLING
     return Convergence(
         status=status,
         rungs=tuple(
@@ -88,6 +90,7 @@ def convergence(own: DefenseResult, ladder: DefenseResult) -> Convergence | None
         reason=reason,
         images=len(found.images),
         needs=images_needed(found) if status is ConvergenceStatus.UNDECIDED else 0,
+        falls=tuple(dict.fromkeys(fall for fall, _ in _lower(found))) if falling else (),
     )
 
 
@@ -99,23 +102,23 @@ def decide(found: Ladder) -> tuple[ConvergenceStatus, str]:
     """
     if len(found.rungs) <= BACK + 1:
         return ConvergenceStatus.UNDECIDED, "too few rungs answered on all images"
-    first, before, last = (found.rungs[place].values for place in (0, -1 - BACK, -1))
+    first, last = found.rungs[0].values, found.rungs[-1].values
     images, falls = found.images, _p_above(found.images, first, last) <= LEVEL
-    if one_sided_bound(last, 1 - LEVEL, "high") <= MARGIN:
+    if one_sided_bound(last if found.picked is None else found.picked, 1 - LEVEL, "high") <= MARGIN:
         return ConvergenceStatus.CONVERGED, f"no accuracy above {_points(MARGIN)} points is left"
     if not falls and exceeds_by_less(first, last, MARGIN, LEVEL):
         return ConvergenceStatus.FLAT, (
             f"the accuracy is the same as under random noise ({_percent(first)}, then {_percent(last)})"
         )
-    lower = _lower(images, before, last, found.others)
+    lower = _lower(found)
     if lower:
-        return ConvergenceStatus.FALLING, "; ".join(lower)
+        return ConvergenceStatus.FALLING, "; ".join(told for _, told in lower)
     missing = _missing(found, falls)
     if missing:
         return ConvergenceStatus.UNDECIDED, f"not shown on {len(images)} images: {'; '.join(missing)}"
     return ConvergenceStatus.CONVERGED, (
         f"the accuracy falls from {_percent(first)} to {_percent(last)}, changes by less than {_points(MARGIN)} points "
-        "in the last rungs, and no other attack ends lower by as much"
+        "in the last rungs, no other attack ends lower by as much, and the ladder does not end below the row by as much"
     )
 
 
@@ -129,16 +132,35 @@ def images_needed(found: Ladder) -> int:
         return 0
     first, before, last = (found.rungs[place].values for place in (0, -1 - BACK, -1))
     pairs = [(before, last), (last, before), *((last, other.values) for other in found.others)]
+    pairs += [(found.picked, one.values) for one in _of_ladder(found) if found.picked is not None]
     needed = images_to_exclude(pairs, MARGIN, LEVEL)
     return max(len(found.images) + 1, needed, images_to_show(first, last, LEVEL))
 
 
-def _lower(images: Sequence[int], before: Floats, last: Floats, others: Sequence[Tried]) -> list[str]:
-    """Return what shows that the ladder has not ended: a fall of its last rungs, or another attack that ends lower."""
-    told = [f"the last rungs still fall, from {_percent(before)} to {_percent(last)}"]
-    told += [f"{other.name} ends lower ({_percent(other.values)}, the ladder {_percent(last)})" for other in others]
-    pairs = [(before, last), *((last, other.values) for other in others)]
-    return [text for text, above in zip(told, clearly_above(images, pairs), strict=True) if above]
+def _lower(found: Ladder) -> list[tuple[Fall, str]]:
+    """Return what shows that the attacks have not converged.
+
+    It is a fall of the last rungs, an attack that ends below the last rung, or an attack of the ladder that ends below
+    the robust accuracy of the row.
+    """
+    before, last = found.rungs[-1 - BACK].values, found.rungs[-1].values
+    told = [(Fall.RUNGS, f"the last rungs still fall, from {_percent(before)} to {_percent(last)}")]
+    pairs = [(before, last)]
+    for other in found.others:
+        told.append((Fall.OTHER, f"{other.name} ends lower ({_percent(other.values)}, the ladder {_percent(last)})"))
+        pairs.append((last, other.values))
+    if found.picked is not None:
+        for one in _of_ladder(found):
+            name = "the last rung" if one is found.rungs[-1] else one.name
+            ends = f"({_percent(one.values)}, the row {_percent(found.picked)})"
+            told.append((Fall.LADDER, f"{name} ends below the robust accuracy of the row {ends}"))
+            pairs.append((found.picked, one.values))
+    return [one for one, above in zip(told, clearly_above(found.images, pairs), strict=True) if above]
+
+
+def _of_ladder(found: Ladder) -> list[Tried]:
+    """Return the attacks that the row's own accuracy does not include: the last rung, and others of its board."""
+    return [found.rungs[-1], *(other for other in found.others if other.of_ladder)]
 
 
 def clearly_above(images: Sequence[int], pairs: Sequence[tuple[Floats, Floats]]) -> list[bool]:
@@ -169,6 +191,8 @@ def _missing(found: Ladder, falls: bool) -> list[str]:
     if unsure:
         names = ", ".join(unsure[:NAMED]) + (f" and {len(unsure) - NAMED} more" if len(unsure) > NAMED else "")
         missing.append(f"that no other attack ends {_points(MARGIN)} points lower ({names})")
+    if found.picked is not None and not exceeds_by_less(found.picked, last, MARGIN, LEVEL):
+        missing.append(f"that the ladder does not end {_points(MARGIN)} points below the row")
     return missing
 
 

@@ -135,9 +135,10 @@ class ConvergenceStatus(StrEnum):
     """Whether more effort would lower the accuracy of a row.
 
     Attributes:
-        CONVERGED: the accuracy falls from the lowest rung of the ladder, the last rungs are equivalent, and an attack
-            of another mechanism ends no lower; or almost no accuracy is left.
-        FALLING: the last rung is significantly below that with a quarter of its effort, or another attack ends lower.
+        CONVERGED: the accuracy falls from the lowest rung of the ladder, the last rungs are equivalent, and neither an
+            attack of another mechanism nor the ladder ends lower; or almost no accuracy is left.
+        FALLING: the last rung is significantly below that with a quarter of its effort, or another attack ends lower,
+            or the ladder ends below the robust accuracy of the row.
         FLAT: the accuracy does not fall from the lowest rung, which is what gradient masking looks like.
         UNDECIDED: too few images to decide.
     """
@@ -146,6 +147,20 @@ class ConvergenceStatus(StrEnum):
     FALLING = "falling"
     FLAT = "flat"
     UNDECIDED = "undecided"
+
+
+class Fall(StrEnum):
+    """What shows that the attacks of a row have not converged.
+
+    Attributes:
+        RUNGS: the last rungs of the ladder still fall.
+        LADDER: an attack of the ladder ends below the robust accuracy of the row, so that the board lacks this attack.
+        OTHER: another attack ends below the last rung, so that more effort of the same attack is no answer.
+    """
+
+    RUNGS = "rungs"
+    LADDER = "ladder"
+    OTHER = "other"
 
 
 @dataclass(frozen=True)
@@ -176,6 +191,7 @@ class Convergence:
         reason: why the status is what it is, in a sentence.
         images: the number of images of the ladder.
         needs: about how many images decide it; 0 unless it is undecided for lack of images.
+        falls: what shows that it is falling; empty for another status.
     """
 
     status: ConvergenceStatus
@@ -186,3 +202,4 @@ class Convergence:
     reason: str
     images: int = 0
     needs: int = 0
+    falls: Sequence[Fall] = ()

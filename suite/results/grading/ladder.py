@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ class Tried:
         right: whether each verification draw was correct, bool [images, draws].
         another: whether it has another mechanism than the rungs.
         elsewhere: whether it was made on other models only: on another row, or on a substitute for the defense.
+        of_ladder: whether it is an attack of the ladder's board, which the row's robust accuracy does not include.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Tried:
     right: Bools
     another: bool = False
     elsewhere: bool = False
+    of_ladder: bool = False
 
     @property
     def values(self) -> Floats:
@@ -51,11 +53,14 @@ class Ladder:
         images: positions of the images in the dataset: those on which every rung answered.
         rungs: random noise, then the rungs by rising effort.
         others: the other attacks that answered on all of these images.
+        picked: the share of correct fresh draws of each image [images] at the picked adversarial example of the row,
+            whose mean is its robust accuracy on these images; None if the score of an image is unknown.
     """
 
     images: tuple[int, ...]
     rungs: Sequence[Tried]
     others: Sequence[Tried]
+    picked: Floats | None = None
 
 
 def read_ladder(own: DefenseResult, ladder: DefenseResult) -> Ladder | None:
@@ -79,10 +84,11 @@ def read_ladder(own: DefenseResult, ladder: DefenseResult) -> Ladder | None:
         return None
     images = tuple(ladder.images[row] for row in rows)
     others = [
-        _tried(f"{one.name} of the ladder", ladder, one, rows)
+        replace(_tried(f"{one.name} of the ladder", ladder, one, rows), of_ladder=True)
         for one in ladder.attacks
         if one.name not in names and _answered(one)[rows].all()
     ]
+    picked = None
     place = {image: row for row, image in enumerate(own.images)}
     if all(image in place for image in images):
         there = np.array([place[image] for image in images])
@@ -91,7 +97,9 @@ def read_ladder(own: DefenseResult, ladder: DefenseResult) -> Ladder | None:
             for one in own.attacks
             if one.name != CLEAN and not one.certified and _answered(one)[there].all()
         ] + others
-    return Ladder(images, [Tried(rung.name, rung, ladder.right(rung)[rows]) for rung in rungs], others)
+        if own.scored[there].all() and not own.doubtful[there].any():
+            picked = own.scores()[there]
+    return Ladder(images, [Tried(rung.name, rung, ladder.right(rung)[rows]) for rung in rungs], others, picked)
 
 
 def rung_label(attack: AttackResult, random: bool) -> str:

@@ -14,7 +14,7 @@ from purebench.results.grading.convergence import (
     decide,
     lowest_other,
 )
-from purebench.results.grading.evidence import ConvergenceStatus
+from purebench.results.grading.evidence import ConvergenceStatus, Fall
 from purebench.results.grading.ladder import read_ladder
 
 from ladders import RUNGS, ladder, ladder_results  # isort: skip
@@ -69,12 +69,35 @@ def test_an_attack_of_the_own_board_that_ends_lower_counts_too():
     assert (found.status, found.other) == (FALLING, "apgd-blind")
 
 
+def test_a_ladder_that_ends_below_the_robust_accuracy_of_the_row_is_falling():
+    """The row's own attacks left more than a single attack of the ladder does, so its number is too high."""
+    found = convergence(*ladder_results(FALLS, own={"clean": 0, "apgd": 30}))
+    assert (found.status, found.falls) == (FALLING, (Fall.LADDER,))
+    assert "below the robust accuracy of the row (50.0 %, the row 70.0 %)" in found.reason
+    assert convergence(*ladder_results(FALLS, own={"clean": 0, "apgd": 50})).status is CONVERGED
+
+
+def test_nothing_left_on_the_ladder_does_not_hide_what_is_left_of_the_row():
+    broken = dict.fromkeys(FALLS, 100) | {"random-noise": 10}
+    assert convergence(*ladder_results(broken)).status is CONVERGED
+    found = convergence(*ladder_results(broken, own={"clean": 0, "apgd": 43}))
+    assert (found.status, found.falls) == (FALLING, (Fall.LADDER,))
+
+
+def test_a_row_that_may_be_above_the_ladder_is_undecided():
+    own = {"clean": 0, "apgd": 46}
+    found = convergence(*ladder_results(FALLS, own=own))
+    assert found.status is UNDECIDED
+    assert "that the ladder does not end 5 points below the row" in found.reason
+    assert found.needs > 100
+
+
 def test_without_an_attack_of_another_mechanism_nothing_has_converged():
     every = ("square", "transfer", "surrogate")
     found = convergence(*ladder_results(FALLS, skipped=every))
     assert found.status is UNDECIDED
     assert "none applies" in found.reason
-    assert convergence(*ladder_results(FALLS, skipped=every, own={"clean": 0, "square": 40})).status is CONVERGED
+    assert convergence(*ladder_results(FALLS, skipped=every, own={"clean": 0, "square": 50})).status is CONVERGED
 
 
 def test_a_row_with_almost_no_accuracy_left_has_converged_and_is_not_flat():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from purebench.boards.parse import load_board
 from purebench.cli.main import app
 from purebench.core.registry import Spec
 from purebench.core.warning_codes import ResultWarning, WarningCode
@@ -16,15 +19,16 @@ from purebench.results.attack_result import AttackResult
 from purebench.results.grading.convergence import convergence
 from purebench.results.grading.criteria.cures import SHIPPED, Cures
 from purebench.results.grading.criteria.letters import Code, Reason
-from purebench.results.grading.evidence import ControlScore, Convergence, ConvergenceStatus, Recovery
+from purebench.results.grading.evidence import ControlScore, Convergence, ConvergenceStatus, Fall, Recovery
 from purebench.results.grading.grade import grade
 from purebench.results.results import DefenseResult
 
 from graded import result as graded_result  # isort: skip
-from graded import lost, some  # isort: skip
+from graded import CONVERGED as CASE, control, lost, some  # isort: skip
 from ladders import ladder_results  # isort: skip
 
 ROW = "'row(alpha=0.5)'"
+ENDS = {"random-noise": 10, "rung-1": 45, "rung-2": 50, "rung-3": 50, "rung-4": 50, "square": 40, "transfer": 30}
 FEW = {"random-noise": 2, "rung-1": 9, "rung-2": 10, "rung-3": 10, "rung-4": 10, "square": 8, "transfer": 6}
 
 
@@ -72,9 +76,67 @@ def test_effort_auto_is_a_cure_only_with_the_images_that_it_needs(status: Conver
     own, ladder = ladder_results(FEW, images=20)
     found = convergence(own, ladder)
     assert found is not None
-    told = cure(own, None if status is None else replace(found, status=status, needs=0))
-    assert told.startswith("effort: auto in the board.yaml, then purebench run")
+    told = cure(own, None if status is None else replace(found, status=status, needs=0, falls=(Fall.RUNGS,)))
+    unless = " (unless it has the key effort)" if status is None else ""
+    assert told.startswith(f"effort: auto{unless} in the board.yaml, then purebench run")
     assert "--images 80" in told  # 72 in whole blocks of 20
+
+
+def test_effort_auto_is_no_cure_where_more_effort_of_the_same_attack_does_not_help() -> None:
+    """Its budget is spent, another attack ends lower than the ladder, or the ladder ends below the row."""
+    still = FEW | {"rung-1": 20, "rung-2": 30, "rung-3": 50, "rung-4": 70, "transfer": 70}
+    own, ladder = ladder_results(still, images=100)
+    assert (convergence(own, ladder) or CASE).falls == (Fall.RUNGS,)
+    assert cure(own, convergence(own, ladder)).startswith("effort: auto in the board.yaml, then")
+    spent = replace(own, provenance={**own.provenance, "effort": "auto: attacks of up to 4 times the effort"})
+    told = cure(spent, convergence(own, ladder))
+    assert told.startswith("effort: {auto: true, budget: N} with a larger budget in the board.yaml, then")
+
+    own, ladder = ladder_results({**ENDS, "transfer": 95}, images=100, own={"clean": 0, "apgd": 95})
+    assert (convergence(own, ladder) or CASE).falls == (Fall.OTHER,)
+    assert cure(own, convergence(own, ladder)) == f"purebench break {ROW} --board board.yaml --hours 1"
+
+    own, ladder = ladder_results(ENDS, images=100, own={"clean": 0, "apgd": 30})
+    assert Fall.LADDER in (convergence(own, ladder) or CASE).falls
+    assert cure(own, convergence(own, ladder)).startswith("the attacks of the ladder (such as apgd(loss=cw)")
+
+
+def test_evidence_that_the_board_declares_is_run_and_not_declared_again() -> None:
+    own = graded_result(images=100)
+    told = grade(own, unscored=lost(3, "U"), origin="board.yaml").adequacy.reasons
+    (controls,) = (one for one in told if one.code is Code.CONTROLS)
+    assert controls.cure == f"purebench run board.yaml --defense {ROW} --images 100 --evidence"
+    (controls,) = (one for one in grade(own, origin="board.yaml").adequacy.reasons if one.code is Code.CONTROLS)
+    assert controls.cure.startswith("controls: {NAME: SPEC, ...} in the board.yaml")
+
+
+def test_a_bundled_board_is_copied_before_it_is_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The printed command writes the copy, and the command after it names the copy."""
+    monkeypatch.chdir(tmp_path)
+    own = graded_result(images=100)
+    told = Cures(own, "fashion-quick").change("effort: auto")
+    found = re.fullmatch(r"effort: auto in a copy of the board \((purebench new board .*)\), then (purebench .*)", told)
+    assert found is not None
+    done = CliRunner().invoke(app, shlex.split(found[1])[1:])
+    assert done.exit_code == 0, done.output
+    board = Path(shlex.split(found[2])[2])
+    assert load_board(board).name == "mine"
+    assert "in a copy" not in Cures(own, "board.yaml").change("effort: auto")
+
+
+def test_a_control_below_its_proof_and_a_broken_contract_ask_for_a_correction() -> None:
+    own = graded_result(images=100)
+    below = grade(own, controls=(control("proven", below_proof=True),), origin="board.yaml").integrity.reasons
+    (truths,) = (one for one in below if one.code is Code.TRUTHS)
+    assert truths.cure.startswith("correct or remove the attack that leaves the threat model in the board.yaml, then")
+    mode = ResultWarning(WarningCode.GRADIENT_MODE, "other answers")
+    (contract,) = (
+        one for one in grade(own, warnings=(mode,), origin="board.yaml").integrity.reasons if one.code is Code.CONTRACT
+    )
+    shown, _, again = contract.cure.partition(" shows the cause; correct the defense, then ")
+    assert shown.startswith("purebench check")
+    assert options_are_valid(shown)
+    assert options_are_valid(again)
 
 
 def test_an_undecided_ladder_without_another_mechanism_asks_for_one() -> None:

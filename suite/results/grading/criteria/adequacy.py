@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+
 from purebench.boards.effort_settings import EffortSettings
 from purebench.core.registry import Spec
 from purebench.core.warning_codes import ResultWarning, WarningCode
 from purebench.results.grading.attack_mechanisms import mechanisms_of
-from purebench.results.grading.best_known import ran_bespoke
-from purebench.results.grading.convergence import BACK, LEVEL, MARGIN
+from purebench.results.grading.best_known import best_known, ran_bespoke, with_bespoke
+from purebench.results.grading.convergence import BACK, LEVEL, MARGIN, clearly_above
 from purebench.results.grading.criteria import thresholds
 from purebench.results.grading.criteria.cures import OTHER_DATA, Cures
 from purebench.results.grading.criteria.integrity import OF_CONTRACT
@@ -31,6 +33,7 @@ from purebench.results.grading.evidence import (
     ControlScore,
     Convergence,
     ConvergenceStatus,
+    Fall,
     Recovery,
     Unscored,
     UnscoredControl,
@@ -77,7 +80,7 @@ def adequacy(
         *_controls(controls, unscored, cures),
         _convergence(convergence, bespoke, cures),
         *_attacks(result, cures),
-        _bespoke(bespoke, cures),
+        _bespoke(result, bespoke, cures),
     ]
     return _part(found)
 
@@ -103,7 +106,10 @@ def _masking(result: DefenseResult, warnings: Sequence[ResultWarning], bespoke: 
 
 def _controls(controls: Sequence[ControlScore], unscored: Sequence[UnscoredControl], cures: Cures) -> Iterator[Reason]:
     if not controls and not any(one.why is Unscored.ERRORED for one in unscored):
-        yield thresholds.NO_CONTROLS.reason(cures.change("controls: {NAME: SPEC, ...}"))
+        waiting = any(one.why is Unscored.UNFINISHED for one in unscored)
+        yield thresholds.NO_CONTROLS.reason(
+            cures.run(evidence=True) if waiting else cures.change("controls: {NAME: SPEC, ...}")
+        )
         return
     all_attacks = {one.name: one.recovery for one in controls}
     yield _share(all_attacks, unscored, "recovered", RECOVERED_CONTROLS, UNDECIDED_CONTROLS, cures)
@@ -159,14 +165,15 @@ def _share(
 def _convergence(found: Convergence | None, bespoke: bool, cures: Cures) -> Reason:
     least = least_images(MARGIN, LEVEL / 2)  # of the first decision of effort: auto
     if found is None:
-        return thresholds.NO_CONVERGENCE.reason(cures.change("effort: auto", at_least=least))
+        what = "effort: auto (unless it has the key effort)"
+        return thresholds.NO_CONVERGENCE.reason(cures.change(what, at_least=least))
     if found.status is ConvergenceStatus.CONVERGED:
         return Reason(Code.CONVERGENCE, Letter.A, found.reason)
     told = found.reason
     if found.status is ConvergenceStatus.FLAT:
         cure = _search(bespoke, cures)
     elif found.status is ConvergenceStatus.FALLING:
-        cure = cures.change("effort: auto", at_least=least)
+        cure = _after_a_fall(found, bespoke, least, cures)
     elif found.needs:
         cure, told = _more_images(found, cures), f"{told}; about {found.needs} images decide it"
     elif len(found.rungs) <= BACK + 1:
@@ -174,6 +181,17 @@ def _convergence(found: Convergence | None, bespoke: bool, cures: Cures) -> Reas
     else:
         cure = cures.change("an attack of another mechanism, such as square,")
     return thresholds.NOT_CONVERGED[found.status].reason(cure, told)
+
+
+def _after_a_fall(found: Convergence, bespoke: bool, least: int, cures: Cures) -> str:
+    """Return the cure of attacks that have not converged; more effort of the same attack is not always one."""
+    if Fall.LADDER in found.falls:
+        return cures.change("the attacks of the ladder (such as apgd(loss=cw) at its highest effort)", at_least=least)
+    if Fall.RUNGS not in found.falls:
+        return _search(bespoke, cures)
+    if "effort" in cures.result.provenance:  # effort: auto has spent its budget
+        return cures.change("effort: {auto: true, budget: N} with a larger budget", at_least=least)
+    return cures.change("effort: auto", at_least=least)
 
 
 def _more_images(found: Convergence, cures: Cures) -> str:
@@ -187,7 +205,7 @@ def _more_images(found: Convergence, cures: Cures) -> str:
 
 
 def _attacks(result: DefenseResult, cures: Cures) -> Iterator[Reason]:
-    asked = [one for one in result.attacks if not (one.skipped or one.failed)]
+    asked = [one for one in result.common if not (one.skipped or one.failed)]
     following = [attack for attack in asked if attack.follows_gradient]
     if not following:
         yield thresholds.NOT_ADAPTIVE.reason(cures.change("an attack with gradient: exact or gradient: bpda"))
@@ -204,7 +222,13 @@ def _attacks(result: DefenseResult, cures: Cures) -> Iterator[Reason]:
     yield thresholds.MECHANISMS.reason(len(kinds), told, cure)
 
 
-def _bespoke(bespoke: bool, cures: Cures) -> Reason:
+def _bespoke(result: DefenseResult, bespoke: bool, cures: Cures) -> Reason:
+    if _beaten(result):
+        known, robust = best_known(result), result.robust
+        assert known is not None
+        assert robust is not None
+        told = f"the best known accuracy is {known.percent()}, the robust accuracy {robust.percent()}"
+        return thresholds.BEATEN.reason(_for_all_rows(cures), told)
     if bespoke:
         return Reason(Code.BESPOKE, Letter.A, "an attack that was written or searched for this defense was run")
     return thresholds.NOT_BESPOKE.reason(cures.search())
@@ -212,7 +236,28 @@ def _bespoke(bespoke: bool, cures: Cures) -> Reason:
 
 def _search(bespoke: bool, cures: Cures) -> str:
     """Return the command that searches for an attack; after that, the change that makes it one of the common suite."""
-    if not bespoke:
-        return cures.search()
+    return _for_all_rows(cures) if bespoke else cures.search()
+
+
+def _for_all_rows(cures: Cures) -> str:
+    """Return the change that makes the attacks of the row, or those of an accepted challenge, part of the suite."""
     names = [attack.name for attack in cures.result.attacks if attack not in cures.result.common]
+    if not names:
+        return cures.change("the attack of the accepted challenge")
     return cures.change(f"{' and '.join(names)} without rows")
+
+
+def _beaten(result: DefenseResult) -> bool:
+    """Return whether the best known accuracy is significantly below the robust accuracy, which then is too high.
+
+    Bespoke attacks are compared by image, as the convergence is; of an accepted challenge the interval must lie below.
+    """
+    robust, known = result.robust, best_known(result)
+    if robust is None or known is None or known.value >= robust.value:
+        return False
+    whole = with_bespoke(result)
+    if known is result.challenged or whole is result:
+        return known.high < robust.low
+    both = result.scored & whole.scored & ~whole.doubtful
+    images = tuple(np.array(result.images)[both].tolist())
+    return any(clearly_above(images, [(result.scores()[both], whole.scores()[both])]))

@@ -12,6 +12,8 @@ from purebench.results.results import DefenseResult
 SHIPPED = {"fashion-mnist": 1_000}
 """Numbers of images of data sets that come with purebench; those of others are not known here."""
 OTHER_DATA = "a data set with more images"
+COPY = "mine"
+"""Name of the copy of a bundled board that a change needs."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class Cures:
         return self.origin or (own if own in bundled() else f"{own}.yaml")
 
     @property
+    def bundled(self) -> bool:
+        """Whether the board comes with purebench, so that a change needs a copy of it."""
+        return self.board in bundled()
+
+    @property
     def defense(self) -> str:
         """The spec of the defense."""
         return str(Spec(self.result.spec["name"], self.result.spec.get("params", {})))
@@ -48,6 +55,7 @@ class Cures:
         *,
         retry_errors: bool = False,
         evidence: bool = False,
+        copy: str = "",
     ) -> str:
         """Return the command that runs the row again.
 
@@ -55,14 +63,15 @@ class Cures:
             images: the number of images, None for those of the board.
             retry_errors: whether to run jobs again that ended in an error.
             evidence: whether to run the controls and the ladder of the board as well.
+            copy: the board to name instead of the row's own, "" for that.
         """
-        board = self.result.board
+        board, path = self.result.board, copy or self.board
         count = int(board["dataset"]["images"]) if images is None else images
         if self.in_memory:
             more = f", images={count}"
             more += ", retry_errors=True" if retry_errors else ""
             more += ", evidence=True" if evidence else ""
-            return f"purebench.evaluate(defense, board={self.board!r}{more})"
+            return f"purebench.evaluate(defense, board={path!r}{more})"
         options: dict[str, Value] = {
             "defense": [self.defense],
             "images": count,
@@ -71,16 +80,20 @@ class Cures:
             "retry_errors": retry_errors,
             "evidence": evidence,
         }
-        return command("run", self.board, **options)
+        return command("run", path, **options)
 
     def change(self, what: str, *, at_least: int = 0) -> str:
         """Return a change of the board.yaml, and the command that runs the row with its controls and its ladder again.
+
+        A bundled board is copied first.
 
         Args:
             what: the keys to add or to change.
             at_least: the number of images that the change needs.
         """
-        return f"{what} in the board.yaml, then {self.run(self.blocks_of(at_least), evidence=True)}"
+        copy = f"{COPY}/board.yaml" if self.bundled else ""
+        where = f"a copy of the board (purebench new board {COPY} --from {self.board})" if copy else "the board.yaml"
+        return f"{what} in {where}, then {self.run(self.blocks_of(at_least), evidence=True, copy=copy)}"
 
     def more(self, images: int, *, evidence: bool = False) -> str:
         """Return the command that runs the row on more images, or the change of the board.yaml if there are no more.

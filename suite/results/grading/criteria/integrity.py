@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from purebench.core.warning_codes import ResultWarning, WarningCode
 from purebench.results.attack_claims import attack_claim
+from purebench.results.attack_result import AttackResult
 from purebench.results.grading.criteria import thresholds
 from purebench.results.grading.criteria.cures import Cures
 from purebench.results.grading.criteria.letters import Code, Letter, PartGrade, Reason, ordered
@@ -62,14 +63,19 @@ def _completeness(result: DefenseResult, cures: Cures) -> Iterator[Reason]:
 def _contract(warnings: Sequence[ResultWarning], cures: Cures) -> Iterator[Reason]:
     for warning in warnings:
         if warning.code in OF_CONTRACT:
-            yield thresholds.BROKEN_CONTRACT.reason(cures.check(), str(warning))
+            cure = f"{cures.check()} shows the cause; correct the defense, then {cures.run()}"
+            yield thresholds.BROKEN_CONTRACT.reason(cure, str(warning))
 
 
 def _library(result: DefenseResult, cures: Cures) -> Iterator[Reason]:
     for attack in result.attacks:
         for text in dict.fromkeys(one.text for one in attack.warnings if one.code is WarningCode.LIBRARY):
-            cure = cures.change(f"other parameters of {attack.name}, or another attack,")
-            yield thresholds.LIBRARY_WARNING.reason(cure, f"{attack.name}: {text}")
+            yield thresholds.LIBRARY_WARNING.reason(_another(attack, cures), f"{attack.name}: {text}")
+
+
+def _another(attack: AttackResult, cures: Cures) -> str:
+    """Return the cure of an attack of a library that is not sure of its result."""
+    return cures.change(f"other parameters of {attack.name}, or another attack,")
 
 
 def _verdicts(result: DefenseResult, cures: Cures) -> Iterator[Reason]:
@@ -77,7 +83,7 @@ def _verdicts(result: DefenseResult, cures: Cures) -> Iterator[Reason]:
         own = attack_claim(attack)
         if own is not None and own.overclaimed:
             told = f"{attack.name} claims {own.overclaimed} of {own.asked} images that verification finds right"
-            yield thresholds.OVERCLAIMED.reason(cures.check(), told)
+            yield thresholds.OVERCLAIMED.reason(_another(attack, cures), told)
 
 
 def _repeatability(cures: Cures) -> Iterator[Reason]:
@@ -89,6 +95,7 @@ def _truths(controls: Sequence[ControlScore], cures: Cures) -> Iterator[Reason]:
     below = [one.name for one in controls if one.below_proof]
     if below:
         told = f"{', '.join(below)}: measured below the proven accuracy, so that attacks leave the threat model"
-        yield thresholds.BELOW_TRUTH.reason(cures.run(), told)
+        cure = cures.change("correct or remove the attack that leaves the threat model")
+        yield thresholds.BELOW_TRUTH.reason(cure, told)
     elif controls:
         yield Reason(Code.TRUTHS, Letter.A, "no control is measured below its proven accuracy")

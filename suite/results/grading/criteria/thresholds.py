@@ -170,8 +170,13 @@ UNDECIDED_WITHOUT_TRANSFER = Fault(
 )
 NO_CONVERGENCE = Fault(Code.CONVERGENCE, C, "convergence was not measured")
 UNDECIDED = Fault(Code.CONVERGENCE, C, "convergence is undecided, for lack of images")
-FALLING = Fault(Code.CONVERGENCE, D, "more effort lowers the accuracy, or an attack of another mechanism ends lower")
+FALLING = Fault(Code.CONVERGENCE, D, "more effort or another attack lowers the accuracy")
 FLAT = Fault(Code.CONVERGENCE, D, "the accuracy does not fall with effort, which is what gradient masking looks like")
+BEATEN = Fault(
+    Code.BESPOKE,
+    D,
+    "an attack that was written or searched for this defense leaves significantly less than the attacks of the board",
+)
 NOT_BESPOKE = Fault(Code.BESPOKE, B, "no attack was written or searched for this defense")
 ATTACK_ERRORS = Fault(Code.ERRORS, B, "an attack errored on images whose score is known nevertheless")
 UNFINISHED = Fault(Code.COMPLETENESS, B, "not all blocks of the board are finished")
@@ -193,6 +198,7 @@ FAULTS = (
     UNDECIDED,
     FALLING,
     FLAT,
+    BEATEN,
     NOT_BESPOKE,
     ATTACK_ERRORS,
     UNFINISHED,
