@@ -2,6 +2,7 @@
 
     python benchmarks/grades.py --store grades.sqlite --workers 2
     python benchmarks/grades.py --store grades.sqlite --workers 2 --only --budget 12000
+    python benchmarks/grades.py --store grades.sqlite --workers 2 --only --rows trades-jpeg --budget 12000
 
 The board is benchmarks/boards/grades.yaml, with 24 planted faults of purebench as further rows. They were split at
 random beforehand: the first 12 may be used to choose the thresholds of the grade, the other 12 only judge it. Each
@@ -29,6 +30,7 @@ from purebench import evaluate
 from purebench.boards.board import Board, DefenseChoice
 from purebench.boards.effort_settings import EffortRung, EffortSettings
 from purebench.boards.parse import load_board
+from purebench.boards.selection import with_rows
 from purebench.core.registry import Spec
 from purebench.results.files.companions import export_companions, load_companions, load_declared
 from purebench.results.files.export import export_results, load_results
@@ -144,6 +146,8 @@ def evaluate_board(options: argparse.Namespace) -> None:
     if options.budget is not None:
         assert board.effort is not None
         board = replace(board, effort=board.effort.model_copy(update={"budget": options.budget}))
+    if options.rows:
+        board = with_rows(board, [row for row in board.defenses if row.name in options.rows])
     faults = (*SETTING, *JUDGING) if options.only is None else options.only
     if options.quick:
         board, faults = quick(board), ("detached",)
@@ -165,6 +169,7 @@ def main(arguments: list[str] | None = None) -> int:
     words.add_argument("--images", type=int, default=200, help="images of the board (200)")
     words.add_argument("--workers", type=int, default=1, help="processes (1)")
     words.add_argument("--only", nargs="*", help="only these faults; none without a name")
+    words.add_argument("--rows", nargs="+", help="only these honest rows, which then are doubled as far as they need")
     words.add_argument("--budget", type=int, help="passes per image up to which effort is doubled (the board's)")
     words.add_argument("--quick", action="store_true", help="one fault, one honest row, short attacks once")
     words.add_argument("--store", type=Path, help="store, to continue an interrupted run; default: a temporary one")
