@@ -90,7 +90,7 @@ def convergence(own: DefenseResult, ladder: DefenseResult) -> Convergence | None
         reason=reason,
         images=len(found.images),
         needs=images_needed(found) if status is ConvergenceStatus.UNDECIDED else 0,
-        falls=tuple(dict.fromkeys(fall for fall, _ in _lower(found))) if falling else (),
+        falls=tuple(dict.fromkeys(one.fall for one in lower(found))) if falling else (),
     )
 
 
@@ -110,9 +110,9 @@ def decide(found: Ladder) -> tuple[ConvergenceStatus, str]:
         return ConvergenceStatus.FLAT, (
             f"the accuracy is the same as under random noise ({_percent(first)}, then {_percent(last)})"
         )
-    lower = _lower(found)
-    if lower:
-        return ConvergenceStatus.FALLING, "; ".join(told for _, told in lower)
+    shown = lower(found)
+    if shown:
+        return ConvergenceStatus.FALLING, "; ".join(one.sentence for one in shown)
     missing = _missing(found, falls)
     if missing:
         return ConvergenceStatus.UNDECIDED, f"not shown on {len(images)} images: {'; '.join(missing)}"
@@ -137,23 +137,43 @@ def images_needed(found: Ladder) -> int:
     return max(len(found.images) + 1, needed, images_to_show(first, last, LEVEL))
 
 
-def _lower(found: Ladder) -> list[tuple[Fall, str]]:
+@dataclass(frozen=True)
+class Lower:
+    """A significant difference that shows that the attacks have not converged.
+
+    Attributes:
+        fall: its kind.
+        sentence: it in words, with the accuracies.
+        attack: the attack with the lower accuracy.
+    """
+
+    fall: Fall
+    sentence: str
+    attack: Tried
+
+
+def lower(found: Ladder) -> list[Lower]:
     """Return what shows that the attacks have not converged.
 
     It is a fall of the last rungs, an attack that ends below the last rung, or an attack of the ladder that ends below
-    the robust accuracy of the row.
+    the robust accuracy of the row. With a probability of at most `LEVEL`, one of these is a false alarm.
+
+    Args:
+        found: the rungs and the other attacks; more than `BACK` + 1 rungs.
     """
-    before, last = found.rungs[-1 - BACK].values, found.rungs[-1].values
-    told = [(Fall.RUNGS, f"the last rungs still fall, from {_percent(before)} to {_percent(last)}")]
+    first, end = found.rungs[-1 - BACK], found.rungs[-1]
+    before, last = first.values, end.values
+    told = [Lower(Fall.RUNGS, f"the last rungs still fall, from {_percent(before)} to {_percent(last)}", end)]
     pairs = [(before, last)]
     for other in found.others:
-        told.append((Fall.OTHER, f"{other.name} ends lower ({_percent(other.values)}, the ladder {_percent(last)})"))
+        ends = f"{other.name} ends lower ({_percent(other.values)}, the ladder {_percent(last)})"
+        told.append(Lower(Fall.OTHER, ends, other))
         pairs.append((last, other.values))
     if found.picked is not None:
         for one in _of_ladder(found):
-            name = "the last rung" if one is found.rungs[-1] else one.name
+            name = "the last rung" if one is end else one.name
             ends = f"({_percent(one.values)}, the row {_percent(found.picked)})"
-            told.append((Fall.LADDER, f"{name} ends below the robust accuracy of the row {ends}"))
+            told.append(Lower(Fall.LADDER, f"{name} ends below the robust accuracy of the row {ends}", one))
             pairs.append((found.picked, one.values))
     return [one for one, above in zip(told, clearly_above(found.images, pairs), strict=True) if above]
 

@@ -18,8 +18,8 @@ from purebench.records.outcome import Outcome
 from purebench.results.attack_claims import attack_claim
 from purebench.results.distances import nearest_distances
 from purebench.results.gradient_masking import doubts
-from purebench.results.grading.convergence import BACK, LEVEL, MARGIN, clearly_above, decide
-from purebench.results.grading.evidence import Convergence, ConvergenceStatus
+from purebench.results.grading.convergence import BACK, LEVEL, MARGIN, clearly_above, decide, lower
+from purebench.results.grading.evidence import Convergence, ConvergenceStatus, Fall
 from purebench.results.grading.images_needed import least_images
 from purebench.results.grading.ladder import Ladder, read_ladder
 from purebench.results.results import DefenseResult
@@ -81,7 +81,7 @@ def failure_indicators(
     warnings = [*_silent_success(own), *_unreachable(own)]
     if ladder is not None and (read := read_ladder(own, ladder)) is not None:
         status = decide(read)[0] if found is None else found.status
-        own_rungs = [_named(one, len(read.images)) for one in _of_ladder(read, status, own.random)]
+        own_rungs = [_named(one, len(read.images)) for one in of_ladder(read, status, own.random)]
         passed_on = [_named(one, len(ladder.images)) for one in doubts(ladder) if one.code in PASSED_ON]
         warnings += [*own_rungs, *passed_on]
     return tuple(warnings)
@@ -110,20 +110,26 @@ def _named(warning: ResultWarning, images: int) -> ResultWarning:
     return replace(warning, text=f"ladder of effort ({images} images): {warning.text}")
 
 
-def _of_ladder(read: Ladder, status: ConvergenceStatus, random: bool) -> Iterator[ResultWarning]:
+def of_ladder(read: Ladder, status: ConvergenceStatus, random: bool) -> Iterator[ResultWarning]:
+    """Yield the warnings that a ladder shows.
+
+    Args:
+        read: the rungs and the other attacks.
+        status: the status that `convergence.decide` gives it.
+        random: whether the defense is random.
+    """
     if status is ConvergenceStatus.FLAT:
         yield ResultWarning(WarningCode.FLAT_LADDER, FLAT)
     if len(read.rungs) <= BACK + 1:
         return
-    last = read.rungs[-1].values
-    if any(clearly_above(read.images, [(read.rungs[-1 - BACK].values, last)])):
+    shown = lower(read) if status is ConvergenceStatus.FALLING else []
+    if any(one.fall is Fall.RUNGS for one in shown):
         least = least_images(MARGIN, LEVEL / 2)
         yield ResultWarning(WarningCode.INCOMPLETE_OPTIMISATION, INCOMPLETE.format(least))
+    last = read.rungs[-1].values
     if any(clearly_above(read.images, [(last, rung.values) for rung in read.rungs[1:-1]])):
         yield ResultWarning(WarningCode.INCREASING_LOSS, INCREASING)
-    sent = [other for other in read.others if other.elsewhere]
-    above = clearly_above(read.images, [(last, other.values) for other in sent])
-    if names := [other.name for other, lower in zip(sent, above, strict=True) if lower]:
+    if names := [one.attack.name for one in shown if one.fall is Fall.OTHER and one.attack.elsewhere]:
         yield ResultWarning(WarningCode.TRANSFER_ONLY, TRANSFERRED.format(", ".join(names)))
     else:
         yield from _partly_masked(read, random)

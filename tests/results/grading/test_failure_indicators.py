@@ -1,6 +1,7 @@
 """Tests of the indicators of attack failure: each is found where it was planted, and none on a sound row."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from scipy.stats import binom
@@ -8,12 +9,14 @@ from scipy.stats import binom
 from purebench.boards.derived.effort_board import EFFORT
 from purebench.core.warning_codes import ResultWarning, WarningCode
 from purebench.records.outcome import Outcome
+from purebench.results.grading.convergence import decide
 from purebench.results.grading.criteria.letters import Letter
-from purebench.results.grading.failure_indicators import LEVEL, MISSED, failure_indicators
+from purebench.results.grading.evidence import ConvergenceStatus
+from purebench.results.grading.failure_indicators import LEVEL, MISSED, failure_indicators, of_ladder
 from purebench.results.grading.gathering import evidence_of
 from purebench.results.ranking.rank import rank
 
-from ladders import RUNGS, ladder_results  # isort: skip
+from ladders import RUNGS, ladder, ladder_results  # isort: skip
 
 FALLS = {"random-noise": 10, "rung-1": 45, "rung-2": 50, "rung-3": 50, "rung-4": 50, "square": 40, "transfer": 30}
 
@@ -64,6 +67,37 @@ def test_zero_gradients_of_the_ladder_are_passed_on_to_the_row_once():
     (row,) = rank([told], evidence_of([told], {EFFORT: [climbed]}))
     (warning,) = [warning for warning in row.warnings if warning.code is WarningCode.ZERO_GRADIENT]
     assert "the same of the row's own attacks" in warning.text
+
+
+def simulated(seed, **options):
+    """The codes of a ladder whose attacks have converged to 50 %, and its status."""
+    others = {"square": 0.5, "transfer": 0.5, "surrogate": 0.5}
+    found = ladder((0.9, 0.5, 0.5, 0.5, 0.5), others, 200, seed, **options)
+    found = replace(
+        found,
+        rungs=[replace(one, attack=SimpleNamespace(follows_gradient=True)) for one in found.rungs],
+        others=[
+            replace(one, attack=SimpleNamespace(follows_gradient=False), elsewhere=one.name != "square")
+            for one in found.others
+        ],
+    )
+    status = decide(found)[0]
+    return {warning.code for warning in of_ladder(found, status, options["draws"] > 1)}, status
+
+
+@pytest.mark.parametrize("draws", [1, 16])
+def test_attacks_that_break_the_same_images_have_no_false_alarm(draws):
+    assert not any(simulated(seed, draws=draws)[0] for seed in range(40))
+
+
+def test_the_falls_and_an_increasing_loss_are_two_families_of_tests_at_the_level():
+    """Every attack breaks other images, which is the worst case: each family has a false alarm in at most 5 %."""
+    seen = [simulated(seed, draws=16, same_images=False) for seed in range(200)]
+    of_falls = {WarningCode.INCOMPLETE_OPTIMISATION, WarningCode.TRANSFER_ONLY}
+    assert all(status is ConvergenceStatus.FALLING for codes, status in seen if codes & of_falls)
+    enough = binom.ppf(0.999, len(seen), LEVEL)
+    assert sum(status is ConvergenceStatus.FALLING for _, status in seen) <= enough
+    assert sum(WarningCode.INCREASING_LOSS in codes for codes, _ in seen) <= enough
 
 
 def test_rows_without_a_ladder_keep_their_warnings():
