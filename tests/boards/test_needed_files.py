@@ -53,9 +53,19 @@ def test_files_of_a_board_are_listed_once_with_what_needs_them(home: Path) -> No
     assert needed["data/cifar-10-python.tar.gz"].parts == ("images",)
     assert needed[f"models/{STANDARD}"].parts == ("classifier",)
     both = needed["models/pretrained/cifar10/wrn-70-16-dropout/weights.pt"]
-    assert both.parts == ("ddpm-surrogate-wrn-70-16", "diffpure-wrn-70-16")
-    assert set(both.parts) < set(needed["models/score_sde/checkpoint_8.pth"].parts), (
+    assert both.parts == tuple(
+        f"{name}-wrn-70-16" for name in ("ddpm-surrogate", "likelihood-maximisation", "diffpure")
+    )
+    assert {both.parts[0], both.parts[2]} < set(needed["models/score_sde/checkpoint_8.pth"].parts), (
         "purifier and classifier of `before`"
+    )
+    assert needed["models/ebm/ebm.pth"].parts == ("ebm-hill", "ebm-hill-vote-150")
+    dm = needed["models/pretrained/cifar10/wresnet-76-10/weights-best.pt"]
+    assert dm.parts == ("freqpure-dm-wrn-70-16", "freqpure-dm-wrn-70-16-vote-10")
+    assert needed["models/robustbench/cifar10/Linf/Wang2023Better_WRN-28-10.pt"].parts == (
+        "wang-2023-28-10",
+        "ddpm-surrogate-wang-2023",
+        "diffpure-wang-2023",
     )
     assert not any(one.found for one in needed.values())
     assert needed["models/edm/edm-cifar10-32x32-uncond-vp.pkl"].file.download.startswith("https://")
@@ -71,7 +81,7 @@ def test_nothing_is_loaded_and_rows_run_as_soon_as_their_files_are_there(home: P
     put(home / "models" / "score_sde" / "checkpoint_8.safetensors")
     needed = needed_files(board)
     rows = runnable_rows(board, needed)
-    assert rows == ["none", "ddpm-surrogate", "diffpure", "freqpure", "gradual-noise"]
+    assert rows == ["none", "ddpm-surrogate", "diffpure", "freqpure", "gradual-noise", "gradual-noise-vote-10"]
     found = [one.found for one in needed if one.file.place.endswith("checkpoint_8.pth")]
     assert found == [home / "models" / "score_sde" / "checkpoint_8.safetensors"]
 

@@ -16,6 +16,8 @@ from purebench.core.registry import Spec, create
 from purebench.defenses.mlvgm.presets import PREPARED, SCHEDULES
 
 TASKS = {"celeba-gender": "gender", "celeba-ids": "ids", "cars-types": "cars"}
+STOPS = {"celeba-gender": 32, "celeba-ids": 16, "cars-types": 16}
+"""Updates of the mean loss after which C&W of the release may stop."""
 CONFIGURATIONS = {
     schedule if how == "none" else f"{schedule}-{how}": schedule for schedule in SCHEDULES for how in PREPARED
 }
@@ -93,5 +95,7 @@ def test_the_file_of_the_board_says_what_differs_from_the_release(name: str) -> 
         "FMN",
         "0.99",
         "seed 42",
+        "factors of 1.2 after a failure, 0.8 after a new best point and 0.9 after a worse success, within [0.1, 1000]",
+        f"its loss exceeds the rolling mean, after more than {STOPS[name.removesuffix('-released')]} updates",
     ):
         assert words in comments, words

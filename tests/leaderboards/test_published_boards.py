@@ -14,13 +14,26 @@ from purebench.boards.bundled import bundled
 from purebench.boards.parse import load_board
 from purebench.cli.main import main
 from purebench.core.errors import Missing, MissingFiles
-from purebench.core.registry import create
+from purebench.core.registry import Spec, create
 from purebench.core.seeds import seeded
 from purebench.data import datasets
 from purebench.data.image_set import ImageSet
 from purebench.defenses.diffusion.architectures.ddpmpp import DDPMpp
+from purebench.integrations.robustbench.zoo import models as models_of_the_zoo
 
 BOARDS = {"cifar10-linf": ("linf", 8 / 255), "cifar10-l2": ("l2", 0.5), "imagenet-linf": ("linf", 4 / 255)}
+ZOO = "robustbench"
+VOTES = {
+    "cifar10-linf": {
+        "gdmp/cifar10": (10, "majority"),
+        "gradual-noise/cifar10": (10, "majority"),
+        "freqpure/cifar10": (10, "majority"),
+        "ebm-langevin/hill": (150, "logits"),
+    },
+    "cifar10-l2": {"gradual-noise/cifar10": (10, "majority")},
+    "imagenet-linf": {"gdmp/imagenet": (5, "majority"), "gradual-noise/imagenet": (10, "majority")},
+}
+"""Released purifiers that answer by a vote: its draws and how they are combined."""
 
 
 @pytest.fixture
@@ -65,6 +78,72 @@ def test_every_row_but_none_names_its_missing_file(name: str, models: Path) -> N
             assert file.published.startswith("https://"), choice.name
 
 
+def parts_of(spec: Spec) -> tuple[Spec, Spec | None]:
+    """Return the purifier of a row, and the classifier that the row names."""
+    if spec.name != "before":
+        return spec, None
+    return Spec.parse(spec.params["purifier"]), Spec.parse(spec.params["classifier"])
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_purifiers_that_were_released_with_a_vote_have_a_row_with_it_and_one_without(name: str) -> None:
+    purifiers = {row.name: parts_of(row.use)[0] for row in load_board(bundled()[name]).defenses}
+    voting = {row: spec for row, spec in purifiers.items() if spec.name == "vote"}
+    assert {row for row in purifiers if "-vote-" in row} == set(voting)
+    found = {
+        spec.params["defense"]: (spec.params["draws"], spec.params.get("how", "majority")) for spec in voting.values()
+    }
+    assert found == VOTES[name]
+    for row, spec in voting.items():
+        single, draws = row.split("-vote-")
+        assert purifiers[single] == Spec.parse(spec.params["defense"]), "the same row without a vote"
+        assert int(draws) == spec.params["draws"]
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_rows_of_the_zoo_are_in_it_for_the_threat_and_the_preprocessing_of_the_board(name: str) -> None:
+    board = load_board(bundled()[name])
+    dataset, threat_model = name.split("-")[0], board.threat.norm.capitalize()
+    rows = [parts_of(row.use) for row in board.defenses]
+    used = [spec for row in rows for spec in row if spec is not None and spec.name.startswith(f"{ZOO}:")]
+    assert len(used) > 4
+    for spec in used:
+        settings = {"dataset": "cifar10", "threat_model": "Linf", **spec.params}
+        assert settings == {"dataset": dataset, "threat_model": threat_model}, spec
+        entry = models_of_the_zoo(dataset, threat_model)[spec.name.partition(":")[2]]
+        assert entry.get("preprocessing") == ("Res256Crop224" if dataset == "imagenet" else None), spec
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_purifier_is_combined_with_an_adversarially_trained_model_that_has_its_own_row(name: str) -> None:
+    specs = [row.use for row in load_board(bundled()[name]).defenses]
+    behind = [classifier for _, classifier in map(parts_of, specs) if classifier and ZOO in classifier.name]
+    assert len(behind) >= 2
+    assert all(classifier in specs for classifier in behind)
+
+
+def test_published_classifiers_other_than_that_of_the_board_have_rows() -> None:
+    rows = {row.name: parts_of(row.use) for row in load_board(bundled()["cifar10-linf"]).defenses}
+    assert rows["freqpure-dm-wrn-70-16"] == (Spec("freqpure/cifar10"), Spec("dm-wrn-70-16"))
+    for purifier in ("likelihood-maximisation/iclr", "diffpure/cifar10"):
+        assert (Spec(purifier), Spec("wrn-70-16-dropout")) in rows.values()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("cifar10-linf", ("with dropout", "seed 1", "with Swish", "origin.t7", "clf.pth", "150 chains", "10 paths")),
+        ("cifar10-linf", ("kang-2021 as unreliable",)),
+        ("cifar10-l2", ("with dropout", "seed 1", "majority of 10 runs")),
+        ("imagenet-linf", ("IMAGENET1K_V1", "majority of 10 runs", "5 paths", "float32")),
+    ],
+)
+def test_about_says_what_differs_from_the_releases(name: str, words: tuple[str, ...]) -> None:
+    about = load_board(bundled()[name]).about
+    for word in (*words, "Image subsets differ", "A vote is another defense than a single run"):
+        assert word in about
+
+
 def test_rows_run_as_soon_as_their_files_are_there(models: Path) -> None:
     score_sde(models)
     board = load_board(bundled()["cifar10-linf"])
@@ -75,7 +154,7 @@ def test_rows_run_as_soon_as_their_files_are_there(models: Path) -> None:
             built.append(choice.name)
         except MissingFiles:
             continue
-    assert built == ["none", "ddpm-surrogate", "diffpure", "freqpure", "gradual-noise"]
+    assert built == ["none", "ddpm-surrogate", "diffpure", "freqpure", "gradual-noise", "gradual-noise-vote-10"]
 
 
 def test_command_lists_all_missing_files_with_exit_code_2(

@@ -111,6 +111,35 @@ def test_every_claim_is_about_a_row_of_a_bundled_board() -> None:
         assert len(found) == 1, claim
 
 
+def test_rows_of_the_zoo_have_the_claims_of_their_own_radius() -> None:
+    """RobustBench evaluated Zhang2019Theoretically at 0.031, so nothing is claimed for it at 8/255."""
+    claimed = {(claim.norm, claim.radius, claim.defense) for claim in claims().claims}
+    for name in ("cifar10-linf", "cifar10-l2", "imagenet-linf"):
+        board = load_board(bundled()[name])
+        norm, radius = board.threat.norm, str(board.to_dict()["threat"]["radius"])
+        without = [
+            row.name
+            for row in board.defenses
+            if row.use.name.startswith("robustbench:")
+            and not any(claim[:2] == (norm, radius) and Spec.parse(claim[2]) == row.use for claim in claimed)
+        ]
+        assert without == (["zhang-2019"] if name == "cifar10-linf" else [])
+
+
+def test_a_lower_accuracy_under_other_attacks_is_a_claim_of_its_own() -> None:
+    found = {}
+    for claim in claims().claims:
+        found.setdefault((claim.norm, claim.defense), {})[claim.source] = claim
+    both = [sources for sources in found.values() if len(sources) > 1]
+    assert len(both) == 8
+    for sources in both:
+        usual, external = sources["robustbench"], sources["robustbench-external"]
+        assert float(external.robust) < float(usual.robust)
+        assert external.clean == usual.clean
+    kang = found["linf", "robustbench:Kang2021Stable"]
+    assert (kang["robustbench"].robust, kang["robustbench-external"].robust) == ("71.28", "64.20")
+
+
 def content() -> dict[str, object]:
     return yaml.safe_load(files("purebench.defenses").joinpath("claims.yaml").read_text(encoding="utf-8"))
 
