@@ -1,10 +1,11 @@
-"""DiffAttack's deviated-reconstruction loss (Kang et al. 2023, arXiv:2311.16124) around Auto-PGD.
+"""DiffAttack's deviated-reconstruction loss (Kang et al. 2023, arXiv:2311.16124) in the steps of `APGD`.
 
     loss(f(P(x'))) + λ · mean over the chosen t of α(t) · MSE(x_t, x_t⁰)
 
 x_t is the state of the purification at noise level t, and x_t⁰ = sqrt(ᾱ_t)·(2x' - 1) + sqrt(1 - ᾱ_t)·ξ the input at the
 same level with the noise ξ of the same forward process. The authors' code was never complete, and two released versions
-differ from the paper and from each other. The settings reproduce them, up to the scale of the whole objective:
+differ from the paper and from each other. The settings reproduce their objectives, up to the scale of the whole. Their
+steps are Auto-PGD's; here they are those that `APGD` takes on random defenses, as all purifiers with such states are.
 
 * paper: `levels=10`, `reference=through`, `weight=alpha`; λ is not known to us.
 * DiffBreak (commit 50f8705): all levels, `reference=fixed`, `weight=equal`, λ = the number of levels, because the loss
@@ -93,7 +94,7 @@ def deviating(view: View, **settings: Any) -> Iterator[DeviatedView]:
 @listed("Auto-PGD that also drives the purifier's states off (DiffAttack)", sees="white-box", bounded=True)
 @dataclass(frozen=True, kw_only=True)
 class Deviated(NativeAttack):
-    """Auto-PGD on the loss plus the deviation of the purifier's states from the diffused input; see the module.
+    """`APGD` on the loss plus the deviation of the purifier's states from the diffused input; see the module.
 
     Attributes:
         loss: Name of the loss.

@@ -12,6 +12,7 @@ Deviations from the released code:
 
 - The released EM loop never uses what it computed before, so any number of its iterations is one. `em_steps=1` is as
   released; larger values iterate the weights towards a fixed point, as the algorithm says.
+- `dlr` has 1e-12 in the denominator, as in AutoAttack; the released code has 1e-3.
 - The released step adds a quarter of the move since the random start, because the last point is never updated. Here it
   is the last move, as in Auto-PGD (arXiv:2003.01690, algorithm 1).
 - The first draws of a run are at the random start instead of the clean image, so that the first gradient belongs to

@@ -85,6 +85,9 @@ class Momentum:
 class APGD(NativeAttack):
     """Auto-PGD with any loss, in any norm, in any gradient mode.
 
+    On random defenses, where a noisy loss always seems to stall, the step is annealed along a momentum of the gradients
+    instead of being halved (`apgd_random`).
+
     In l1 the steps are sparse, and the first 60 % of them are taken in balls of three and two times the radius.
 
     Attributes:

@@ -1,7 +1,9 @@
 """Tests of the comparison of suites of attacks, with a plain PGD as a reference."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,6 +11,7 @@ import torch
 from purebench.attacks.views.gradient_modes import exact
 from purebench.boards.parse import load_board
 from purebench.core.defense import as_defense
+from purebench.core.registry import Spec
 from purebench.core.seeds import seeded
 from purebench.core.threat import ThreatModel
 from purebench.execution.board_run import run_board
@@ -113,3 +116,12 @@ def test_a_reference_of_two_attacks_is_picked_on_verification_draws_and_scored_o
     suites = script("suites")
     assert suites.reference("guideline", fresh, found).tolist() == [0.75, 0.5]  # not the lower fresh share
     assert suites.reference("plain-pgd", fresh, found).tolist() == [0.375, 0.25]
+
+
+def test_the_attacks_that_the_docs_call_the_guideline_are_those_of_the_comparison() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "attacks.md").read_text(encoding="utf-8")
+    sentence = page[page.index("The guideline of the literature") :].partition(".\n")[0]
+    told = [Spec.parse(text) for text in re.findall(r"`(pgd\(.*?\))`", sentence)]
+    assert told == [one.use for one in suites.REFERENCES["guideline"]]
+    assert "both with `eot: 20`" in sentence
+    assert {one.eot for one in suites.REFERENCES["guideline"]} == {20}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from purebench.results.results import DefenseResult
 
-MEANING = "purifier passes per image: forwards + 2 × backwards of attack and verification"
+MEANING = "purifier passes per image: forwards + 2 × backwards of attack, counters and verification"
 
 
 @dataclass(frozen=True)
