@@ -118,7 +118,8 @@ def test_a_reference_of_two_attacks_is_picked_on_verification_draws_and_scored_o
     assert suites.reference("plain-pgd", fresh, found).tolist() == [0.375, 0.25]
 
 
-def test_the_attacks_that_the_docs_call_the_guideline_are_those_of_the_comparison() -> None:
+def test_the_attacks_that_the_docs_call_the_guideline_are_those_of_the_comparison(script):
+    suites = script("suites")
     page = (Path(__file__).resolve().parents[2] / "docs" / "attacks.md").read_text(encoding="utf-8")
     sentence = page[page.index("The guideline of the literature") :].partition(".\n")[0]
     told = [Spec.parse(text) for text in re.findall(r"`(pgd\(.*?\))`", sentence)]
