@@ -12,7 +12,7 @@ from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.defenses import checkpoints
 from purebench.defenses.mlvgm.classifiers import KIND, PaperClassifier, classifier_from, network_of
 from purebench.defenses.mlvgm.kinds import MLVGMS
-from purebench.defenses.mlvgm.official import CONVERTED, Build, Content, Read, read_official
+from purebench.defenses.mlvgm.official import CONVERTED, ENDINGS, Build, Content, Read, read_official
 from purebench.defenses.persistent_pickles import ENDING as PICKLE
 from purebench.defenses.persistent_pickles import read_persistent
 
@@ -134,8 +134,8 @@ def convert(
         kind: kind of the model; None to infer it from the content.
         temperature: temperature of the NVAE.
         half: whether to store fp16 instead of float32, at half the size.
-        trust: whether to unpickle any content, which may run code; only at the user's request. The network pickles of
-            EDM (.pkl) are read without it, because nothing of them is run.
+        trust: whether to unpickle any content, which may run code; only at the user's request. For the network pickles
+            of EDM (.pkl) it is refused, because nothing of them is ever run.
         architecture: arguments of a noise-prediction network that its keys do not reveal, and its parametrisation.
 
     Returns:
@@ -150,6 +150,11 @@ def convert(
         raise PurebenchError(f"--kind: {kind!r} is unknown; {did_you_mean(kind, KINDS)}")
     if file.suffix == CONVERTED:
         raise PurebenchError(f"{file}: expected the authors' own file, but it is converted already; use it as it is.")
+    if trust and file.suffix == PICKLE:
+        raise PurebenchError(
+            f"--trust: expected a checkpoint of torch ({', '.join(ENDINGS)}), but got {file.name}, of which only "
+            "weights are read and nothing is run; leave it out."
+        )
     if not out.parent.is_dir():  # checked before a file of gigabytes is read
         raise PurebenchError(
             f"{out}: expected a file in an existing folder, but {out.parent} is not a folder; create it first."

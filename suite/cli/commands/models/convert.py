@@ -38,7 +38,7 @@ def convert(
         typer.Option(
             "--trust",
             help="Unpickle the checkpoint, which runs any code in it; without it, only tensors and plain values are "
-            "read. Use it only for files of authors that you trust.",
+            "read. Use it only for files of authors that you trust. Refused for .pkl, of which nothing is run.",
         ),
     ] = False,
 ) -> None:
