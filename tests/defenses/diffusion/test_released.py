@@ -20,6 +20,7 @@ from purebench.defenses.diffusion.architectures.guided_unet import GuidedUNet
 from purebench.defenses.diffusion.chain import seeded_noise
 from purebench.defenses.diffusion.released.settings import data, procedure
 from purebench.defenses.diffusion.sde_rules import RELEASED
+from purebench.defenses.official_files import convert
 
 LEE_KIM = [(30, 30)] * 4 + [(50, 50)] * 2
 
@@ -284,6 +285,43 @@ def test_a_released_purifier_loads_its_file(tmp_path, monkeypatch, images):
     assert not surrogate.network.continuous, "Lee & Kim give the index of the timestep"
     assert create("defenses", Spec("diffpure/cifar10")).network.continuous
     assert surrogate(images).shape == images.shape
+
+
+def small_score_sde(path):
+    with seeded("file"):
+        model = DDPMpp(width=16, multiples=(1,), blocks=1, attended=(False,))
+    path.parent.mkdir(parents=True)
+    torch.save({"model": model.state_dict()}, path)
+    return path
+
+
+def test_only_the_published_file_of_score_sde_needs_no_statement(tmp_path, monkeypatch):
+    """A file that the user names may be sub-VP, and one that is called so is not taken for the published one."""
+    monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path / "models"))
+    other = small_score_sde(tmp_path / "subvp" / "checkpoint_8.pth")
+    with pytest.raises(PurebenchError, match="expected a VP network"):
+        create("defenses", Spec("diffpure/cifar10", {"weights": str(other)}))
+    (tmp_path / "models" / "score_sde").mkdir(parents=True)
+    place = tmp_path / "models" / "score_sde" / "checkpoint_8.pth"
+    place.symlink_to(other)
+    with pytest.raises(PurebenchError, match="is called sub-VP"):
+        create("defenses", Spec("diffpure/cifar10"))
+    stated = {"architecture": {"parametrisation": "linear"}}
+    assert create("defenses", Spec("diffpure/cifar10", stated)) is not None
+    place.unlink()
+    small_score_sde(tmp_path / "vp" / "c.pth").rename(place)
+    assert create("defenses", Spec("diffpure/cifar10")) is not None
+    convert(place, place.with_suffix(".safetensors"), architecture={"parametrisation": "linear"})
+    place.unlink()
+    assert create("defenses", Spec("diffpure/cifar10")) is not None, "a converted file states its architecture"
+
+
+def test_arguments_of_the_network_may_be_lists(tmp_path):
+    path = small_score_sde(tmp_path / "vp" / "c.pth")
+    spec = f"diffpure/cifar10(weights='{path}', architecture={{'parametrisation': 'linear', 'multiples': [1]}})"
+    assert create("defenses", Spec.parse(spec)) is not None
+    with pytest.raises(PurebenchError, match=r"c\.pth: expected"):
+        create("defenses", Spec.parse(spec.replace("[1]", "[1, 2]")))
 
 
 def test_likelihood_maximisation_refuses_another_network(network):
