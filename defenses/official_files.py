@@ -59,13 +59,27 @@ def _diffusion(kind: str) -> Callable[[], tuple[Read, Build]]:
     return made
 
 
+def _published_classifier(kind: str) -> Callable[[], tuple[Read, Build]]:
+    """Return the reader and builder of a layout of published classifiers, when called."""
+
+    def made() -> tuple[Read, Build]:
+        from purebench.defenses.classifiers.layouts import LAYOUTS, classifier_network
+
+        return lambda path, file, _: classifier_network(path, file, kind), LAYOUTS[kind].build
+
+    return made
+
+
 DIFFUSION = ("guided-unet", "ddpm++", "edm", "ho-unet")
 """Kinds of noise-prediction networks."""
+CLASSIFIERS = ("wide-resnet", "dm-wide-resnet", "torchvision")
+"""Kinds of published classifiers, besides the paper's."""
 KINDS = {
     **MLVGMS,
     **{kind: _diffusion(kind) for kind in DIFFUSION},
     "hill-energy": _hill_energy,
     "classifier": _classifier,
+    **{kind: _published_classifier(kind) for kind in CLASSIFIERS},
     "a-vae": _a_vae,
     "nd-vae": _nd_vae,
 }
@@ -103,8 +117,8 @@ def kind_of(path: Path, content: Content) -> str:
         return "nd-vae"
     if "f.0.weight" in content and "f.8.weight" in content:
         return "hill-energy"
-    if network := _noise_predictor(content):
-        return network
+    if found := _noise_predictor(content) or _classifier_kind(content):
+        return found
     some = ", ".join(map(repr, list(weights or content)[:3]))
     raise PurebenchError(f"{path}: expected one of {', '.join(KINDS)}, but its keys are {some} …; name it (--kind).")
 
@@ -114,6 +128,13 @@ def _noise_predictor(content: Content) -> str | None:
     from purebench.defenses.diffusion.architectures.layouts import layout_of, weights_of
 
     return layout_of(weights_of(content).state)
+
+
+def _classifier_kind(content: Content) -> str | None:
+    """Return the kind of a published classifier, or None."""
+    from purebench.defenses.classifiers.layouts import kind_of_classifier
+
+    return kind_of_classifier(content)
 
 
 def convert(

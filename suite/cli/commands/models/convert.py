@@ -15,8 +15,8 @@ def convert(
         str | None,
         typer.Option(
             help=(
-                "nvae, e4e, style-transformer, classifier, a-vae, nd-vae, guided-unet, ddpm++, edm, ho-unet or "
-                "hill-energy; default: determined from the keys in the file."
+                "nvae, e4e, style-transformer, classifier, wide-resnet, dm-wide-resnet, torchvision, a-vae, nd-vae, "
+                "guided-unet, ddpm++, edm, ho-unet or hill-energy; default: determined from the keys in the file."
             )
         ),
     ] = None,
