@@ -18,6 +18,7 @@ from purebench.defenses.diffusion.architectures.ddpmpp import DDPMpp
 from purebench.defenses.diffusion.architectures.edm import EDM
 from purebench.defenses.diffusion.architectures.guided_unet import GuidedUNet
 from purebench.defenses.diffusion.chain import seeded_noise
+from purebench.defenses.diffusion.freqpure import mixed
 from purebench.defenses.diffusion.released.settings import data, procedure
 from purebench.defenses.diffusion.sde_rules import RELEASED
 from purebench.defenses.official_files import convert
@@ -219,6 +220,30 @@ def test_freqpure_equals_the_released_procedure(network, images):
     assert len(network.asked) == 100
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_low_frequencies_of_freqpure_are_all_or_only_the_mean_at_the_limits(seed):
+    """At 32 pixels the largest frequency is 16·sqrt(2) = 22.6 periods, and the smallest but zero is 1."""
+    generator = torch.Generator().manual_seed(seed)
+    x, reference = (0.4 * torch.rand(2, 3, 32, 32, generator=generator) - 0.2 for _ in range(2))
+    assert torch.allclose(mixed(x, reference, 23), reference, atol=1e-5)
+    assert not torch.allclose(mixed(x, reference, 22), reference, atol=1e-4)
+    means = [image.mean((2, 3), keepdim=True) for image in (x, reference)]
+    assert torch.allclose(mixed(x, reference, 0), x - means[0] + means[1], atol=1e-5)
+    assert torch.allclose(mixed(x, reference, 0.99), mixed(x, reference, 0))
+    assert not torch.allclose(mixed(x, reference, 1), mixed(x, reference, 0), atol=1e-4)
+
+
+def test_freqpure_returns_the_reference_where_all_frequencies_are_low(network, images):
+    """The last step goes to the clean image, which is the predicted one, so its other frequencies are the network's."""
+    settings = {"schedule": [20], "steps": 2}
+    found, noise = purified(procedure("freqpure/cifar10", network, cutoff=23, **settings), images, 5)
+    level = slow.bar(50)
+    z, predict = 2 * images.double() - 1, in_double(network)
+    noisy = level**0.5 * z + (1 - level) ** 0.5 * noise(4)
+    reference = (noisy - (1 - level) ** 0.5 * predict(noisy, 50)) / level**0.5
+    assert (found - (reference.clamp(-1, 1) + 1) / 2).abs().max() <= 1e-4
+
+
 @pytest.fixture(scope="module")
 def edm():
     with seeded("edm"):
@@ -242,6 +267,14 @@ def test_first_step_of_adam_moves_every_value_by_the_rate(edm, images):
     z = 2 * images - 1
     moved = purifier.step(torch.cat([z, torch.zeros_like(z), torch.zeros_like(z)], 1), 1, 3)[:, :3]
     assert torch.allclose((moved - z).abs(), torch.full_like(z, 0.1), atol=1e-3)
+
+
+def test_five_steps_of_adam_move_a_value_by_a_quarter_at_most(edm):
+    """In [0,1]. A step is at most 1.01 times the rate, if the gradients of all steps are equal; few values reach it."""
+    x = 0.3 + 0.4 * torch.rand(8, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    with seeded("five"):
+        moved = (procedure("likelihood-maximisation/iclr", edm)(x) - x).abs()
+    assert 0.15 < moved.max() <= 0.253
 
 
 def test_seeded_likelihood_maximisation_is_deterministic_as_released(edm, images):
