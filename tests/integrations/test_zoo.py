@@ -159,7 +159,7 @@ def test_missing_files_have_the_licence_of_their_weights(model, where, licence, 
 def test_licences_are_those_that_robustbench_states():
     """Its LICENSE has a line `- data sets, threat models, name: licence; copyright` for each licence other than MIT."""
     (file,) = (one for one in distribution("robustbench").files or () if one.name.startswith("LICENSE"))
-    stated = dict(re.findall(r"^- .*, (\w+)\*?: (\w+)", file.read_text(), re.MULTILINE))
+    stated = dict(re.findall(r"^- .*, (\w+)\*?: (\w+)", file.read_text(encoding="utf-8"), re.MULTILINE))
     short = {"Apache": "Apache 2.0", "BSD": "BSD 3-clause", "Attribution": "CC BY-NC-SA 4.0"}
     assert {name: short[licence] for name, licence in stated.items()} == zoo.LICENCES
 

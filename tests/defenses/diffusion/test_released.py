@@ -332,8 +332,9 @@ def test_only_the_published_file_of_score_sde_needs_no_statement(tmp_path, monke
     """A file that the user names may be sub-VP, and one that is called so is not taken for the published one."""
     monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path / "models"))
     other = small_score_sde(tmp_path / "subvp" / "checkpoint_8.pth")
-    with pytest.raises(PurebenchError, match="expected a VP network"):
-        create("defenses", Spec("diffpure/cifar10", {"weights": str(other)}))
+    for named in (other, small_score_sde(tmp_path / "mine" / "checkpoint_8.pth")):
+        with pytest.raises(PurebenchError, match="expected a VP network"):
+            create("defenses", Spec("diffpure/cifar10", {"weights": str(named)}))
     (tmp_path / "models" / "score_sde").mkdir(parents=True)
     place = tmp_path / "models" / "score_sde" / "checkpoint_8.pth"
     place.symlink_to(other)
