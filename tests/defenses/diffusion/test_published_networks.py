@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
-import shlex
 
 import plain_networks as plain
 import plain_published as published
@@ -273,21 +271,6 @@ def test_command_converts_a_network_and_says_what_it_did(tmp_path):
     )
     assert found.exit_code == 0, found.output
     assert "ho-unet; took 'ema', not 'model'" in " ".join(found.output.split())
-
-
-def test_printed_option_of_the_command_converts_the_file(tmp_path):
-    """The message of a missing statement contains the option of `purebench convert`, ready to paste."""
-    files = {
-        "score_sde.pth": plain.random_state(DDPMpp(width=16, multiples=(1,), blocks=1, attended=(True,))),
-        "edm.pt": edm_state(augmented=0),
-    }
-    for name, state in files.items():
-        path, out = saved(tmp_path, state, name), tmp_path / f"{name}.safetensors"
-        refused = CliRunner().invoke(app, ["convert", str(path), str(out)])
-        (option,) = re.findall(r"\(purebench convert (.*?)\)", str(refused.exception))
-        found = CliRunner().invoke(app, ["convert", str(path), str(out), *shlex.split(option)])
-        assert found.exit_code == 0, found.output
-        assert network(out) is not None
 
 
 def test_label_of_score_sde_is_the_time_or_the_index(tmp_path):

@@ -11,17 +11,13 @@ import slow_procedures as slow
 import torch
 from torch import nn
 
-from purebench.core.errors import MissingFiles, PurebenchError
-from purebench.core.registry import Spec, create
 from purebench.core.seeds import seeded
-from purebench.defenses.diffusion.architectures.ddpmpp import DDPMpp
 from purebench.defenses.diffusion.architectures.edm import EDM
 from purebench.defenses.diffusion.architectures.guided_unet import GuidedUNet
 from purebench.defenses.diffusion.chain import seeded_noise
 from purebench.defenses.diffusion.freqpure import mixed
-from purebench.defenses.diffusion.released.settings import data, procedure
+from purebench.defenses.diffusion.released.settings import procedure
 from purebench.defenses.diffusion.sde_rules import RELEASED
-from purebench.defenses.official_files import convert
 
 LEE_KIM = [(30, 30)] * 4 + [(50, 50)] * 2
 
@@ -297,67 +293,3 @@ def test_gradient_matches_finite_differences(network, edm, name, gradient_error)
     gradient, error = gradient_error(procedure(name, net, **more).double(), x, "released", 1e-6)
     assert gradient.abs().max() > 1e-3
     assert error <= 1e-4
-
-
-def test_every_procedure_is_registered_and_names_its_missing_file(tmp_path, monkeypatch):
-    monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path))
-    for name, chosen in data()["procedures"].items():
-        where = data()["files"][chosen["file"]]
-        with pytest.raises(MissingFiles, match=where["file"]):
-            create("defenses", Spec(name))
-        assert (chosen.get("size") == 256) is ("imagenet" in name)
-
-
-def test_a_released_purifier_loads_its_file(tmp_path, monkeypatch, images):
-    monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path))
-    with seeded("file"):
-        model = DDPMpp(width=16, multiples=(1, 2), blocks=1, attended=(False, True))
-    (tmp_path / "score_sde").mkdir()
-    torch.save({"model": model.state_dict()}, tmp_path / "score_sde" / "checkpoint_8.pth")
-    surrogate = create("defenses", Spec("ddpm-surrogate/cifar10"))
-    assert not surrogate.network.continuous, "Lee & Kim give the index of the timestep"
-    assert create("defenses", Spec("diffpure/cifar10")).network.continuous
-    assert surrogate(images).shape == images.shape
-
-
-def small_score_sde(path):
-    with seeded("file"):
-        model = DDPMpp(width=16, multiples=(1,), blocks=1, attended=(False,))
-    path.parent.mkdir(parents=True)
-    torch.save({"model": model.state_dict()}, path)
-    return path
-
-
-def test_only_the_published_file_of_score_sde_needs_no_statement(tmp_path, monkeypatch):
-    """A file that the user names may be sub-VP, and one that is called so is not taken for the published one."""
-    monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path / "models"))
-    other = small_score_sde(tmp_path / "subvp" / "checkpoint_8.pth")
-    for named in (other, small_score_sde(tmp_path / "mine" / "checkpoint_8.pth")):
-        with pytest.raises(PurebenchError, match="expected a VP network"):
-            create("defenses", Spec("diffpure/cifar10", {"weights": str(named)}))
-    (tmp_path / "models" / "score_sde").mkdir(parents=True)
-    place = tmp_path / "models" / "score_sde" / "checkpoint_8.pth"
-    place.symlink_to(other)
-    with pytest.raises(PurebenchError, match="is called sub-VP"):
-        create("defenses", Spec("diffpure/cifar10"))
-    stated = {"architecture": {"parametrisation": "linear"}}
-    assert create("defenses", Spec("diffpure/cifar10", stated)) is not None
-    place.unlink()
-    small_score_sde(tmp_path / "vp" / "c.pth").rename(place)
-    assert create("defenses", Spec("diffpure/cifar10")) is not None
-    convert(place, place.with_suffix(".safetensors"), architecture={"parametrisation": "linear"})
-    place.unlink()
-    assert create("defenses", Spec("diffpure/cifar10")) is not None, "a converted file states its architecture"
-
-
-def test_arguments_of_the_network_may_be_lists(tmp_path):
-    path = small_score_sde(tmp_path / "vp" / "c.pth")
-    spec = f"diffpure/cifar10(weights='{path}', architecture={{'parametrisation': 'linear', 'multiples': [1]}})"
-    assert create("defenses", Spec.parse(spec)) is not None
-    with pytest.raises(PurebenchError, match=r"c\.pth: expected"):
-        create("defenses", Spec.parse(spec.replace("[1]", "[1, 2]")))
-
-
-def test_likelihood_maximisation_refuses_another_network(network):
-    with pytest.raises(PurebenchError, match="expected EDM's network, but got a Colours"):
-        procedure("likelihood-maximisation/iclr", network)
