@@ -12,7 +12,7 @@ from purebench.core.errors import PurebenchError, did_you_mean
 from purebench.defenses import checkpoints
 from purebench.defenses.mlvgm.classifiers import KIND, PaperClassifier, classifier_from, network_of
 from purebench.defenses.mlvgm.kinds import MLVGMS
-from purebench.defenses.mlvgm.official import CONVERTED, Build, Content, Read, read_official
+from purebench.defenses.mlvgm.official import CONVERTED, ENDINGS, Build, Content, Read, read_official
 from purebench.defenses.persistent_pickles import ENDING as PICKLE
 from purebench.defenses.persistent_pickles import read_persistent
 
@@ -59,13 +59,27 @@ def _diffusion(kind: str) -> Callable[[], tuple[Read, Build]]:
     return made
 
 
+def _published_classifier(kind: str) -> Callable[[], tuple[Read, Build]]:
+    """Return the reader and builder of a layout of published classifiers, when called."""
+
+    def made() -> tuple[Read, Build]:
+        from purebench.defenses.classifiers.layouts import LAYOUTS, classifier_network
+
+        return lambda path, file, _: classifier_network(path, file, kind), LAYOUTS[kind].build
+
+    return made
+
+
 DIFFUSION = ("guided-unet", "ddpm++", "edm", "ho-unet")
 """Kinds of noise-prediction networks."""
+CLASSIFIERS = ("wide-resnet", "dm-wide-resnet", "torchvision")
+"""Kinds of published classifiers, besides the paper's."""
 KINDS = {
     **MLVGMS,
     **{kind: _diffusion(kind) for kind in DIFFUSION},
     "hill-energy": _hill_energy,
     "classifier": _classifier,
+    **{kind: _published_classifier(kind) for kind in CLASSIFIERS},
     "a-vae": _a_vae,
     "nd-vae": _nd_vae,
 }
@@ -103,8 +117,8 @@ def kind_of(path: Path, content: Content) -> str:
         return "nd-vae"
     if "f.0.weight" in content and "f.8.weight" in content:
         return "hill-energy"
-    if network := _noise_predictor(content):
-        return network
+    if found := _noise_predictor(content) or _classifier_kind(content):
+        return found
     some = ", ".join(map(repr, list(weights or content)[:3]))
     raise PurebenchError(f"{path}: expected one of {', '.join(KINDS)}, but its keys are {some} …; name it (--kind).")
 
@@ -114,6 +128,13 @@ def _noise_predictor(content: Content) -> str | None:
     from purebench.defenses.diffusion.architectures.layouts import layout_of, weights_of
 
     return layout_of(weights_of(content).state)
+
+
+def _classifier_kind(content: Content) -> str | None:
+    """Return the kind of a published classifier, or None."""
+    from purebench.defenses.classifiers.layouts import kind_of_classifier
+
+    return kind_of_classifier(content)
 
 
 def convert(
@@ -134,8 +155,8 @@ def convert(
         kind: kind of the model; None to infer it from the content.
         temperature: temperature of the NVAE.
         half: whether to store fp16 instead of float32, at half the size.
-        trust: whether to unpickle any content, which may run code; only at the user's request. The network pickles of
-            EDM (.pkl) are read without it, because nothing of them is run.
+        trust: whether to unpickle any content, which may run code; only at the user's request. For the network pickles
+            of EDM (.pkl) it is refused, because nothing of them is ever run.
         architecture: arguments of a noise-prediction network that its keys do not reveal, and its parametrisation.
 
     Returns:
@@ -150,6 +171,11 @@ def convert(
         raise PurebenchError(f"--kind: {kind!r} is unknown; {did_you_mean(kind, KINDS)}")
     if file.suffix == CONVERTED:
         raise PurebenchError(f"{file}: expected the authors' own file, but it is converted already; use it as it is.")
+    if trust and file.suffix == PICKLE:
+        raise PurebenchError(
+            f"--trust: expected a checkpoint of torch ({', '.join(ENDINGS)}), but got {file.name}, of which only "
+            "weights are read and nothing is run; leave it out."
+        )
     if not out.parent.is_dir():  # checked before a file of gigabytes is read
         raise PurebenchError(
             f"{out}: expected a file in an existing folder, but {out.parent} is not a folder; create it first."

@@ -1,7 +1,8 @@
 """Reads the weights of NVIDIA's network pickles (EDM, StyleGAN), without running the source text inside them.
 
 Such a pickle holds each module as its source text and its state, and unpickling runs the text. Here the modules become
-plain objects with their state, from which only the tensors are taken; nothing of the file is executed or imported.
+plain objects with their state, from which only the tensors and the name of the outermost class are taken; nothing of
+the file is executed or imported.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -21,11 +23,36 @@ from purebench.core.errors import PurebenchError
 ENDING = ".pkl"
 
 
+class Network(dict[str, Tensor]):
+    """The weights of a network by key, as `state_dict` names them.
+
+    Attributes:
+        class_name: name of the network's class, such as `EDMPrecond`, which its keys do not reveal; empty if the pickle
+            does not state it.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], class_name: str):
+        super().__init__(weights)
+        self.class_name = class_name
+
+
+class Forbidden(pickle.UnpicklingError):
+    """A pickle names something that is not in ALLOWED."""
+
+
 class Module:
-    """A module of a pickle: its attributes, among them torch's `_parameters`, `_buffers` and `_modules`."""
+    """A module of a pickle.
+
+    Attributes:
+        state: its attributes, among them torch's `_parameters`, `_buffers` and `_modules`.
+        class_name: name of its class, if the pickle has its source text.
+    """
+
+    state: Mapping[str, Any] = MappingProxyType({})  # of the class, because unpickling does not call __init__
+    class_name: str = ""
 
     def __init__(self, *_: object):
-        self.state: Mapping[str, Any] = {}
+        pass
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         """Keep the attributes."""
@@ -43,11 +70,26 @@ class Module:
                 yield from inner.tensors(f"{prefix}{name}.")
 
 
+class Ignored:
+    """A value of a pickle that is not a weight, such as a scalar of numpy."""
+
+    def __init__(self, *_: object):
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        """Ignore the attributes."""
+
+
 def _persistent(meta: Mapping[str, Any]) -> Module:
     """Return the module of a persistent class."""
     made = Module()
-    made.state = meta["state"]
+    made.state, made.class_name = meta["state"] or {}, str(meta.get("class_name", ""))
     return made
+
+
+def _bytes(text: str, *_: object) -> bytes:
+    """Return bytes that a pickle holds as text of the same code points."""
+    return text.encode("latin1")
 
 
 def _storage(data: bytes) -> Any:
@@ -63,8 +105,14 @@ ALLOWED: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_parameter": torch._utils._rebuild_parameter,
     "torch.storage._load_from_bytes": _storage,
     "builtins.set": set,
+    "__builtin__.set": set,  # in the protocols of Python 2
+    "_codecs.encode": _bytes,  # in the protocols of Python 2
+    "numpy.dtype": Ignored,
+    "numpy.core.multiarray.scalar": Ignored,  # of numpy 1
+    "numpy._core.multiarray.scalar": Ignored,  # of numpy 2
 }
-"""Functions that a pickle may name; none of them runs code of the file."""
+"""What stands for the names that a pickle may contain; none of it runs code of the file. EDM's networks have scalars of
+numpy as arguments, such as sqrt(0.5)."""
 
 
 class Reader(pickle.Unpickler):
@@ -77,10 +125,10 @@ class Reader(pickle.Unpickler):
             return known
         if module.startswith(("torch.nn.modules.", "torch_utils.", "training.")):
             return Module
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which is not allowed")
+        raise Forbidden(f"{module}.{name}")
 
 
-def read_persistent(path: Path) -> dict[str, dict[str, Tensor]]:
+def read_persistent(path: Path) -> dict[str, Network]:
     """Read the state dicts of the networks of a pickle.
 
     Args:
@@ -90,13 +138,21 @@ def read_persistent(path: Path) -> dict[str, dict[str, Tensor]]:
         The weights of each network by the name of its entry, such as `ema`.
 
     Raises:
-        PurebenchError: If the file is missing, damaged, or holds anything else.
+        PurebenchError: If the file is missing, damaged, or names what is not in ALLOWED.
     """
     if not path.is_file():
         raise PurebenchError(f"{path}: expected a network pickle ({ENDING}), but there is no such file.")
     try:
         with path.open("rb") as file:
             content = Reader(file).load()
+    except Forbidden as error:
+        weights = str(path.with_suffix(".pt"))
+        raise PurebenchError(
+            f"{path}: expected only modules and plain values of NVIDIA's networks, but it names {error}, which is not "
+            "read because it could run code; if you trust its authors, save the weights alone where their code can be "
+            f"imported (import pickle, torch; torch.save(pickle.load(open({str(path)!r}, 'rb'))['ema'].state_dict(), "
+            f"{weights!r})) and name that file."
+        ) from error
     except (
         pickle.UnpicklingError,
         EOFError,
@@ -111,7 +167,11 @@ def read_persistent(path: Path) -> dict[str, dict[str, Tensor]]:
             f"({str(error)[:200]}); fetch it again."
         ) from error
     entries = content.items() if isinstance(content, Mapping) else ()
-    found = {str(name): dict(value.tensors()) for name, value in entries if isinstance(value, Module)}
+    found = {
+        str(name): Network(dict(value.tensors()), value.class_name)
+        for name, value in entries
+        if isinstance(value, Module)
+    }
     found = {name: state for name, state in found.items() if state}
     if not found:
         raise PurebenchError(

@@ -1,24 +1,25 @@
 """Classifiers that papers on purification publish: two WideResNet-70-16 of CIFAR-10, and torchvision's of ImageNet.
 
-Architectures are those of RobustBench and of torchvision. Each classifier normalises its input itself.
+Each classifier normalises its input itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from purebench.core import third_party
 from purebench.core.errors import PurebenchError, did_you_mean
-from purebench.defenses.checkpoints import filled
-from purebench.defenses.mlvgm.official import find_official, read_official
-from purebench.defenses.unwrapping import unwrap, with_counters
+from purebench.defenses.checkpoints import load
+from purebench.defenses.classifiers.layouts import LAYOUTS, classifier_network
+from purebench.defenses.mlvgm.official import CONVERTED, find_official, read_official
 
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)
+WRN_70_16 = {"depth": 70, "width": 16}
+UNSTATED = "not stated by its authors"
 DROPOUT_FILE = "pretrained/cifar10/wrn-70-16-dropout/weights.pt"
 DROPOUT_PUBLISHED = "https://drive.google.com/drive/folders/1istqcnPNXJ-TQFdxRqNJuInzOtlYOG1b"
 DROPOUT_BYTES, DROPOUT_MD5 = 1_067_654_334, "md5 8b9579d9a1bdeb809aee2289993b00a8 (of a third party's copy)"
@@ -51,50 +52,32 @@ class Normalised(nn.Module):
 
 
 def load_normalised(
-    path: Path, build: Callable[[], nn.Module], mean: Sequence[float], std: Sequence[float], *prefixes: str
+    path: Path, kind: str, mean: Sequence[float], std: Sequence[float], **architecture: Any
 ) -> Normalised:
-    """Load a classifier strictly from its official file.
+    """Load a classifier strictly from its official file, or from the safetensors file that it was converted to.
 
     Args:
         path: the file.
-        build: builds the network; it is called on the meta device.
+        kind: kind of its layout.
         mean: mean of each channel.
         std: standard deviation of each channel.
-        *prefixes: prefixes of the file's keys, besides DataParallel's.
+        **architecture: arguments of the network.
 
     Returns:
         The classifier, in eval mode, without parameter gradients.
 
     Raises:
-        PurebenchError: If the file cannot be read, or keys, shapes or values do not fit.
+        PurebenchError: If the file cannot be read, or architecture, keys, shapes or values do not fit.
     """
-    with torch.device("meta"):
-        model = build()
-    weights = with_counters(unwrap(read_official(path), *prefixes), model.state_dict())
-    return Normalised(filled(path, model, weights.state), mean, std).eval()
 
+    def build(**stated: Any) -> nn.Module:
+        if stated != architecture:
+            raise PurebenchError(f"{path}: expected a {kind} of {architecture}, but got {stated}; name another file.")
+        return LAYOUTS[kind].build(**stated)
 
-def wide_resnet(depth: int = 70, width: int = 16) -> nn.Module:
-    """Build RobustBench's WideResNet for CIFAR-10 (Zagoruyko & Komodakis 2016, arXiv:1605.07146)."""
-    made: nn.Module = _architectures().wide_resnet.WideResNet(depth=depth, widen_factor=width)
-    return made
-
-
-def dm_wide_resnet(depth: int = 70, width: int = 16) -> nn.Module:
-    """Build DeepMind's WideResNet for CIFAR-10 with Swish, as RobustBench has it (Gowal et al. 2020, arXiv:2010.03593).
-
-    Its own normalisation does nothing here, because `Normalised` does it. torch's SiLU is Swish and can be derived
-    twice, which RobustBench's cannot.
-    """
-    build = _architectures().dm_wide_resnet.DMWideResNet
-    made: nn.Module = build(num_classes=10, depth=depth, width=width, activation_fn=nn.SiLU)
-    made.register_buffer("mean", torch.zeros(3, 1, 1, device="cpu"), persistent=False)
-    made.register_buffer("std", torch.ones(3, 1, 1, device="cpu"), persistent=False)
-    return made
-
-
-def _architectures() -> Any:
-    return third_party.robustbench().model_zoo.architectures
+    if path.suffix == CONVERTED:
+        return Normalised(load(str(path), kind, build), mean, std).eval()
+    return Normalised(classifier_network(path, read_official(path), kind, architecture), mean, std).eval()
 
 
 def wrn_70_16_dropout(*, weights: str | None = None) -> Normalised:
@@ -109,8 +92,10 @@ def wrn_70_16_dropout(*, weights: str | None = None) -> Normalised:
     Raises:
         MissingFiles: If the file does not exist; the message states where it is published.
     """
-    path = find_official(DROPOUT_FILE, DROPOUT_PUBLISHED, weights, size=DROPOUT_BYTES, digest=DROPOUT_MD5)
-    return load_normalised(path, wide_resnet, CIFAR10_MEAN, CIFAR10_STD)
+    path = find_official(
+        DROPOUT_FILE, DROPOUT_PUBLISHED, weights, size=DROPOUT_BYTES, digest=DROPOUT_MD5, licence=UNSTATED
+    )
+    return load_normalised(path, "wide-resnet", CIFAR10_MEAN, CIFAR10_STD, **WRN_70_16)
 
 
 def dm_wrn_70_16(*, weights: str | None = None) -> Normalised:
@@ -123,8 +108,8 @@ def dm_wrn_70_16(*, weights: str | None = None) -> Normalised:
     Raises:
         MissingFiles: If the file does not exist; the message states where it is published.
     """
-    path = find_official(DM_FILE, DM_PUBLISHED, weights, size=DM_BYTES, digest=DM_MD5)
-    return load_normalised(path, dm_wide_resnet, CIFAR10_MEAN, CIFAR10_STD, "module.0.", "0.")
+    path = find_official(DM_FILE, DM_PUBLISHED, weights, size=DM_BYTES, digest=DM_MD5, licence=UNSTATED)
+    return load_normalised(path, "dm-wide-resnet", CIFAR10_MEAN, CIFAR10_STD, **WRN_70_16)
 
 
 def torchvision_classifier(
@@ -166,4 +151,4 @@ def torchvision_classifier(
         download=published.url,
     )
     shown = published.transforms()
-    return load_normalised(path, lambda: models.get_model(name, weights=None), shown.mean, shown.std)
+    return load_normalised(path, "torchvision", shown.mean, shown.std, name=name)

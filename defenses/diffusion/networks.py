@@ -9,17 +9,28 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from purebench.core.errors import PurebenchError
+from purebench.core.errors import PurebenchError, shown
 from purebench.defenses.checkpoints import brief, find, kind_in, load
 from purebench.defenses.diffusion.architectures.ddpmpp import DDPMpp
 from purebench.defenses.diffusion.architectures.layouts import BUILDERS, build
+from purebench.defenses.diffusion.architectures.parametrisation import LINEAR, MEANINGS
 from purebench.defenses.mlvgm.official import CONVERTED, ENDINGS, read_official
 from purebench.defenses.persistent_pickles import ENDING as PICKLE
 from purebench.defenses.persistent_pickles import read_persistent
 
 LABELS = ("time", "index")
-LINEAR = {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02, "num_train_timesteps": 1000}
-"""The noise schedule that all purifiers here assume, by diffusers' names."""
+SCHEDULER = "scheduler_config.json"
+ASSUMED = {
+    "prediction_type": "epsilon",
+    "num_train_timesteps": 1000,
+    "beta_start": 1e-4,
+    "beta_end": 0.02,
+    "trained_betas": None,
+    "rescale_betas_zero_snr": False,
+    "beta_schedule": "linear",
+}
+"""What all purifiers here assume of a network, by diffusers' names: it predicts the noise under DDPM's linear schedule.
+Only `beta_schedule` must be stated, because older schedulers lack some of the others, and other families all."""
 
 
 class Predictor(nn.Module):
@@ -53,10 +64,13 @@ def network(weights: str | Path, architecture: Mapping[str, Any] | None = None, 
         weights: a bundled name or a .safetensors file of this package; a folder of diffusers' UNet2DModel (config.json
             and weights); or a checkpoint (.pt, .pth, .ckpt, .pkl) of guided-diffusion, of score_sde's VP family, of EDM
             or of DDPM's U-Net (pesser's port), recognised by its keys. Only tensors and plain values are read from a
-            checkpoint. score_sde's VP and sub-VP networks cannot be told apart by their keys; name a VP one.
+            checkpoint.
         architecture: arguments of the network that cannot be inferred from the keys: `groups` of HoUNet; and of
             guided-diffusion's networks other than the published one, which are refused without them, `head_width` or
-            `heads`, `split_first` and `parametrisation` (`linear`).
+            `heads`, `split_first` and `parametrisation`. What a network predicts, its `parametrisation`, must be stated
+            where the file leaves it open: `linear` for score_sde's networks, of which VP and sub-VP have the same keys,
+            and for a folder of diffusers without its scheduler_config.json; `edm` for a state dict of EDM's layout
+            without augmentation labels.
         label: what score_sde's network, trained in continuous time, is given for timestep i: its `time` 0.999·(i + 1),
             or its `index` i, as in the code of Lee & Kim 2023. Other networks are given the index in either case.
 
@@ -71,7 +85,7 @@ def network(weights: str | Path, architecture: Mapping[str, Any] | None = None, 
         raise PurebenchError(f"label: expected {' or '.join(LABELS)}, but got {label!r}.")
     path, options = Path(weights).expanduser(), dict(architecture or {})
     if path.is_dir():
-        model = _from_diffusers(path)
+        model = _from_diffusers(path, options)
     elif path.suffix in (*ENDINGS, PICKLE):
         content = read_persistent(path) if path.suffix == PICKLE else read_official(path)
         _, model, unwrapped = build(path, content, options)
@@ -89,13 +103,25 @@ def network(weights: str | Path, architecture: Mapping[str, Any] | None = None, 
     return model.eval().requires_grad_(False)
 
 
-def _from_diffusers(folder: Path) -> nn.Module:
-    """Load a folder that UNet2DModel saved; a schedule stored with it must be the linear one."""
+def _from_diffusers(folder: Path, options: Mapping[str, Any]) -> nn.Module:
+    """Load a folder that UNet2DModel saved; its schedule, stored with it or stated, must be the linear one."""
     from diffusers import UNet2DModel
 
-    for place in (folder / "scheduler_config.json", folder.parent / "scheduler" / "scheduler_config.json"):
-        if place.is_file():
-            _check_schedule(place)
+    if options not in ({}, {"parametrisation": LINEAR}):
+        raise PurebenchError(
+            f"{folder}: expected no architecture but parametrisation={LINEAR}, because config.json states it, but got "
+            f"{dict(options)}; leave it out."
+        )
+    places = (folder / SCHEDULER, folder.parent / "scheduler" / SCHEDULER)
+    found = [place for place in places if place.is_file()]
+    for place in found:
+        _check_schedule(place)
+    if not found and (folder / "config.json").is_file() and not options:
+        raise PurebenchError(
+            f"{folder}: expected {SCHEDULER} in it or in {places[1].parent}, which states the noise schedule and what "
+            f"the network predicts, but there is none; copy that of its pipeline, or state "
+            f"architecture={{'parametrisation': '{LINEAR}'}} if the network predicts {MEANINGS[LINEAR]}."
+        )
     try:
         model, report = UNet2DModel.from_pretrained(  # type: ignore[no-untyped-call]
             folder, local_files_only=True, output_loading_info=True, low_cpu_mem_usage=False
@@ -128,9 +154,10 @@ def _check_schedule(place: Path) -> None:
         raise PurebenchError(
             f"{place}: expected a JSON file, but it cannot be parsed ({brief(error)}); fetch it again."
         ) from error
-    for name, value in {**LINEAR, "prediction_type": "epsilon"}.items():
-        if stated.get(name, value) != value:
+    for name, value in ASSUMED.items():
+        came = stated.get(name, "nothing" if name == "beta_schedule" else value)
+        if came != value:
             raise PurebenchError(
-                f"{place}: expected {name} {value}, but got {stated[name]}; name a network of DDPM's linear schedule "
-                "that predicts noise."
+                f"{place}: expected {name} {json.dumps(value)}, but got {shown(came)}; name a network of DDPM's linear "
+                "schedule that predicts noise."
             )

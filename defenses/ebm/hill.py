@@ -88,7 +88,7 @@ def ebm_langevin_hill(*, weights: str | None = None, steps: int = 1500) -> EBMLa
     Raises:
         MissingFiles: If the file does not exist; the message states where it is published.
     """
-    path = find_official("ebm/ebm.pth", PUBLISHED, weights)
+    path = find_official("ebm/ebm.pth", PUBLISHED, weights, licence="MIT")
     energy = load_official(path, KIND, lambda where, content, _: hill_energy_from(where, content), HillEnergy)
     # z in [-1,1] moves by -dU/dz + 0.01 noise in the release, which is rate 0.25 and noise 0.005 for x = (z + 1) / 2
     return EBMLangevin(energy, steps=steps, rate=0.25, temperature=5e-5, clamp=False, piecewise_linear=True)

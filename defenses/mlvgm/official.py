@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -95,10 +96,11 @@ def read_official(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
         data = torch.load(path, map_location="cpu", weights_only=not trust)
     except UnpicklingError as error:
         if name := _forbidden(str(error)):
+            command = shlex.join(["purebench", "convert", "--trust", str(path), str(path.with_suffix(CONVERTED))])
             raise PurebenchError(
                 f"{path}: expected only tensors and plain values, but the file holds a {name}, and unpickling one can "
-                f"run any code; if you trust its authors, convert it once: "
-                f"purebench convert --trust {path} {path.with_suffix('.safetensors')}"
+                f"run any code; if you trust its authors, convert it once ({command}), and remove {path.name}, which "
+                "is looked for first."
             ) from error
         raise PurebenchError(_cut(path, error)) from error
     except NOT_HERE as error:

@@ -6,7 +6,7 @@ that they decide the results' keys. The repository itself is not imported here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Unpack
 
 import torch
@@ -161,7 +161,10 @@ def from_pipeline(
 ) -> DiffPure:
     """Purify with the network and the noise schedule of a pipeline of diffusers, such as `DDPMPipeline`.
 
-    Noise up to t* is added and removed as in DiffPure. Clipping and variance are those of the pipeline's scheduler.
+    Noise up to t* is added and removed as in DiffPure. The noise schedule, clipping and variance are those of the
+    pipeline's scheduler. The timesteps are those of DiffPure, evenly spaced to the clean image; `timestep_spacing`,
+    `steps_offset` and `set_alpha_to_one` of the scheduler have no effect. A step of DDIM derives the noise from the
+    clipped image, as diffusers does with `use_clipped_model_output`.
 
     Args:
         pipeline: a pipeline with `unet`, an unconditional UNet2DModel on pixels, and `scheduler`.
@@ -174,10 +177,12 @@ def from_pipeline(
         The purifier.
 
     Raises:
-        PurebenchError: If the pipeline is of another kind, or does not predict the noise.
+        PurebenchError: If the pipeline is of another kind, does not predict the noise, clips otherwise than to [-1,1],
+            or keeps nothing of the image at t*.
     """
     _check("pipeline", pipeline, "unet", "scheduler")
-    net, config = pipeline.unet, pipeline.scheduler.config
+    _check("pipeline's scheduler", pipeline.scheduler, "config", "alphas_cumprod")
+    net, config, levels = pipeline.unet, pipeline.scheduler.config, pipeline.scheduler.alphas_cumprod
     if config.get("prediction_type", "epsilon") != "epsilon":
         raise PurebenchError(
             f"from_pipeline: expected a network that predicts the noise (epsilon), but got {config.prediction_type!r}; "
@@ -190,11 +195,32 @@ def from_pipeline(
         raise PurebenchError(
             f"from_pipeline: expected the variance {', '.join(VARIANCES)}, but got {variance!r}; pass variance=beta."
         )
-    chosen: StepOptions = {"clip": bool(config.get("clip_sample", True)), "levels": pipeline.scheduler.alphas_cumprod}
+    if 1 <= t <= len(levels) and not levels[t - 1] > 0:  # with rescale_betas_zero_snr
+        raise PurebenchError(
+            f"from_pipeline: expected a t at which the scheduler keeps a part of the image, but at t={t} its alpha-bar "
+            f"is {float(levels[t - 1]):g}; choose a smaller t."
+        )
+    clip = bool(config.get("clip_sample", False))
+    if "clip" not in options:
+        _check_clipping(config, clip)
+    chosen: StepOptions = {"clip": clip, "levels": levels}
     if sampler == "ddpm":
         chosen["variance"] = VARIANCES.get(variance, "posterior")
     chosen.update(options)
     return DiffPure(Predictor(net), t=t, steps=steps, sampler=sampler, **chosen)
+
+
+def _check_clipping(config: Mapping[str, Any], clip: bool) -> None:
+    """Raise PurebenchError unless a scheduler of diffusers clips the predicted image to [-1,1], or does not clip it."""
+    cure = "pass clip=True to clip to [-1,1] instead, or clip=False"
+    if config.get("thresholding"):
+        raise PurebenchError(
+            f"from_pipeline: expected a scheduler without thresholding, but got thresholding=True; {cure}."
+        )
+    if clip and config.get("clip_sample_range", 1) != 1:
+        raise PurebenchError(
+            f"from_pipeline: expected clip_sample_range 1, but got {config['clip_sample_range']}; {cure}."
+        )
 
 
 def _check(layout: str, model: object, *names: str) -> None:

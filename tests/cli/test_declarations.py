@@ -185,7 +185,7 @@ def members(classifier: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPat
             if "size" in RELEASED[name]:
                 monkeypatch.setitem(RELEASED[name], "size", 8)
         if name == "ebm-langevin/hill":
-            monkeypatch.setattr(hill, "find_official", lambda *_: tmp_path / "ebm.pth")
+            monkeypatch.setattr(hill, "find_official", lambda *_, **__: tmp_path / "ebm.pth")
             with seeded(name):
                 torch.save(hill.HillEnergy(width=2).state_dict(), tmp_path / "ebm.pth")
         if name in RELEASED or name == "ebm-langevin/hill":

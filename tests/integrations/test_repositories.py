@@ -5,11 +5,18 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import (
+    DDIMScheduler,
+    DDPMPipeline,
+    DDPMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    PNDMScheduler,
+    UNet2DModel,
+)
 from torch import nn
 
 from purebench.core.defense import as_defense, fingerprint
@@ -197,11 +204,42 @@ def test_pipeline_purifies_as_its_scheduler_samples(x, variance, clip):
     assert not torch.allclose(purifier.levels[:-1], noise_levels(), atol=1e-3), "the schedule is the pipeline's"
 
 
+@pytest.mark.parametrize(
+    ("stated", "name"), [({"thresholding": True}, "thresholding"), ({"clip_sample_range": 2}, "clip_")]
+)
+def test_other_clipping_of_a_pipeline_is_rejected_unless_the_user_chooses(x, stated, name):
+    pipeline = DDPMPipeline(unet(), DDPMScheduler(**stated))
+    with pytest.raises(PurebenchError, match=f"expected .*{name}.*pass clip=True"):
+        from_pipeline(pipeline)
+    for clip in (True, False):
+        assert from_pipeline(pipeline, clip=clip).clip is clip
+    unclipped = DDPMScheduler(clip_sample=False, clip_sample_range=2)
+    assert from_pipeline(DDPMPipeline(unet(), unclipped)).clip is False, "the range has no effect"
+
+
+def test_schedule_of_a_pipeline_is_that_of_its_betas(x):
+    """Whether they are trained, or rescaled so that nothing of the image is left at the end."""
+    trained = DDPMScheduler(trained_betas=[0.01] * 20, num_train_timesteps=20)
+    found = from_pipeline(DDPMPipeline(unet(), trained), t=5, steps=5).levels[:20]
+    assert torch.allclose(found, 0.99 ** torch.arange(1, 21), rtol=1e-5)
+    pipeline = DDPMPipeline(unet(), DDPMScheduler(rescale_betas_zero_snr=True))
+    with pytest.raises(PurebenchError, match="at t=1000 its alpha-bar is 0; choose a smaller t"):
+        from_pipeline(pipeline, t=1000)
+    assert from_pipeline(pipeline, t=999, steps=2)(x).isfinite().all()
+
+
+def test_a_pipeline_whose_scheduler_clips_nothing_is_not_clipped():
+    """PNDMScheduler has no clip_sample."""
+    assert from_pipeline(DDPMPipeline(unet(), PNDMScheduler())).clip is False
+
+
 def test_other_pipelines_and_layouts_are_rejected():
     with pytest.raises(PurebenchError, match="predicts the noise"):
         from_pipeline(DDPMPipeline(unet(), DDIMScheduler(prediction_type="v_prediction")))
     with pytest.raises(PurebenchError, match="learned_range"):
         from_pipeline(DDPMPipeline(unet(), DDPMScheduler(variance_type="learned_range")))
+    with pytest.raises(PurebenchError, match=r"pipeline's scheduler.*alphas_cumprod"):
+        from_pipeline(SimpleNamespace(unet=unet(), scheduler=FlowMatchEulerDiscreteScheduler()))
     for adapt, names in (
         (from_lee_kim, "preprocess, clf, is_imagenet"),
         (from_diffpure, "runner, classifier, args"),

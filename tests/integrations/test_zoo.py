@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import re
+from importlib.metadata import distribution
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -132,6 +134,34 @@ def test_a_zoo_model_is_created_by_name(made, group, monkeypatch, tmp_path):
         registry.create(group, Spec(f"robustbench:{NAME}"))
     (tmp_path / "robustbench").symlink_to(made.folder)
     assert torch.equal(as_defense(registry.create(group, Spec(f"robustbench:{NAME}")))(made.x), made.net(made.x))
+
+
+@pytest.mark.parametrize(
+    ("model", "where", "licence"),
+    [
+        ("Standard", {}, "MIT"),
+        ("Rebuffi2021Fixing_70_16_cutmix_extra", {}, "Apache 2.0"),
+        ("Gowal2020Uncovering_extra", {"threat_model": "L2"}, "Apache 2.0"),
+        ("Ding2020MMA", {"threat_model": "L2"}, "CC BY-NC-SA 4.0"),
+        ("Rony2019Decoupling", {"threat_model": "L2"}, "BSD 3-clause"),
+        ("Salman2020Do_R50", {"dataset": "imagenet"}, "MIT"),
+        ("Standard_R50", {"dataset": "imagenet"}, "BSD 3-clause (torchvision)"),
+    ],
+)
+def test_missing_files_have_the_licence_of_their_weights(model, where, licence, monkeypatch, tmp_path):
+    monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(MissingFiles) as caught:
+        registry.create("classifiers", Spec(f"robustbench:{model}", where))
+    assert {file.licence for file in caught.value.files} == {licence}
+
+
+def test_licences_are_those_that_robustbench_states():
+    """Its LICENSE has a line `- data sets, threat models, name: licence; copyright` for each licence other than MIT."""
+    (file,) = (one for one in distribution("robustbench").files or () if one.name.startswith("LICENSE"))
+    stated = dict(re.findall(r"^- .*, (\w+)\*?: (\w+)", file.read_text(encoding="utf-8"), re.MULTILINE))
+    short = {"Apache": "Apache 2.0", "BSD": "BSD 3-clause", "Attribution": "CC BY-NC-SA 4.0"}
+    assert {name: short[licence] for name, licence in stated.items()} == zoo.LICENCES
 
 
 def test_a_purifier_can_be_placed_before_a_zoo_model(made):

@@ -21,17 +21,14 @@ from purebench.defenses.diffusion.architectures.checkpoint_layouts import (
     is_ddpmpp,
     is_edm,
     is_guided,
-    is_published,
 )
 from purebench.defenses.diffusion.architectures.ddpmpp import DDPMpp
 from purebench.defenses.diffusion.architectures.edm import EDM
 from purebench.defenses.diffusion.architectures.folded_unet import FoldedUNet
 from purebench.defenses.diffusion.architectures.guided_unet import GuidedUNet
 from purebench.defenses.diffusion.architectures.ho_unet import HoUNet, ho_architecture, is_ho_unet, renamed
+from purebench.defenses.diffusion.architectures.parametrisation import check_parametrisation
 from purebench.defenses.unwrapping import Unwrapped, unwrap
-
-LINEAR = "linear"
-"""The parametrisation that the purifiers assume: the noise, under DDPM's linear schedule of 1,000 steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +97,7 @@ def build(path: Path, content: Mapping[str, Any], options: Mapping[str, Any]) ->
         PurebenchError: If the layout is unknown, its parametrisation is not stated although it must be, or keys,
             shapes or values do not fit.
     """
-    given = dict(options)
-    parametrisation = given.pop("parametrisation", None)
+    given = {name: value for name, value in options.items() if name != "parametrisation"}
     try:
         unwrapped = weights_of(content)
         kind = layout_of(unwrapped.state)
@@ -113,9 +109,7 @@ def build(path: Path, content: Mapping[str, Any], options: Mapping[str, Any]) ->
         layout = LAYOUTS[kind]
         inferred = layout.infer(unwrapped.state)
         architecture = {**inferred, **given}
-        _check_parametrisation(parametrisation)
-        if kind == "guided-unet" and not is_published(inferred):
-            _check_stated(options)
+        check_parametrisation(path, content, kind, inferred, options)
         with torch.device("meta"):
             layout.build(**architecture)  # arguments that do not fit raise before memory is taken
         model = layout.build(**architecture)
@@ -131,30 +125,3 @@ def build(path: Path, content: Mapping[str, Any], options: Mapping[str, Any]) ->
     model.load_state_dict(in_float32(state))
     model.architecture = architecture  # type: ignore[assignment]
     return kind, model, unwrapped
-
-
-def _check_parametrisation(stated: str | None) -> None:
-    """Raise PurebenchError if a parametrisation is stated that no purifier here supports."""
-    if stated not in (None, LINEAR):
-        raise PurebenchError(
-            f"parametrisation: expected {LINEAR} (the noise, under DDPM's linear schedule of 1,000 steps), but got "
-            f"{stated!r}, which no purifier here supports; name another checkpoint."
-        )
-
-
-def _check_stated(options: Mapping[str, Any]) -> None:
-    """Raise PurebenchError unless everything is stated that the keys of a network of guided-diffusion leave open."""
-    wanted = {
-        "parametrisation": f"parametrisation: {LINEAR} if it predicts the noise under DDPM's linear schedule",
-        "heads": "head_width, the channels of an attention head (or heads, their number)",
-        "split_first": "split_first: true if it was made with use_new_attention_order, else false",
-    }
-    given = {"heads" if name == "head_width" else name for name in options}
-    if missing := [told for name, told in wanted.items() if name not in given]:
-        raise PurebenchError(
-            "guided-diffusion: expected the published network 256x256_diffusion_uncond.pt, but got another one, whose "
-            "keys reveal neither its attention heads nor what it predicts (EDM's, consistency models' and "
-            f"improved-diffusion's networks have such keys too); state {'; '.join(missing)}, as in architecture="
-            f"{{parametrisation: {LINEAR}, head_width: 64, split_first: false}} (purebench convert --architecture "
-            f'"parametrisation={LINEAR}, head_width=64, split_first=false").'
-        )

@@ -6,6 +6,7 @@ from the release are stated in settings.yaml and in the docstring of each functi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import nn
 from purebench.core.defense import Purifier
 from purebench.core.errors import PurebenchError
 from purebench.defenses.diffusion.architectures.edm import EDM
+from purebench.defenses.diffusion.architectures.parametrisation import names_sub_vp
 from purebench.defenses.diffusion.freqpure import FreqPure
 from purebench.defenses.diffusion.gdmp import GDMP
 from purebench.defenses.diffusion.gradual import GradualNoise
@@ -24,7 +26,7 @@ from purebench.defenses.diffusion.likelihood_adam import LikelihoodAdam
 from purebench.defenses.diffusion.networks import network
 from purebench.defenses.diffusion.sde import DiffPureSDE
 from purebench.defenses.diffusion.sde_rules import Rules
-from purebench.defenses.mlvgm.official import find_official
+from purebench.defenses.mlvgm.official import CONVERTED, find_official
 from purebench.defenses.transforms.resized import Resized
 
 FILE = Path(__file__).with_name("settings.yaml")
@@ -92,10 +94,15 @@ def released(name: str, weights: str | None, architecture: Mapping[str, Any] | N
         PurebenchError: If the file is damaged or of another layout.
     """
     chosen = data()["procedures"][name]
-    path = _find(data()["files"][chosen["file"]], weights)
+    where = data()["files"][chosen["file"]]
+    path = _find(where, weights)
     label = chosen["settings"].get("label", "time") if chosen["build"] != "diffpure-sde" else "time"
-    options = tuple(sorted((architecture or {}).items()))
-    return procedure(name, _network(path, _changed(path), label, options), **more)
+    options = dict(architecture or {})
+    if weights is None and path.suffix != CONVERTED and "parametrisation" in where and not names_sub_vp(path):
+        options.setdefault("parametrisation", where["parametrisation"])
+    return procedure(
+        name, _network(path, _changed(path), label, json.dumps(options, sort_keys=True, default=repr)), **more
+    )
 
 
 def _find(where: Mapping[str, Any], weights: str | None) -> Path:
@@ -122,6 +129,6 @@ def _changed(path: Path) -> int:
 
 
 @lru_cache(maxsize=2)
-def _network(path: Path, changed: int, label: str, options: tuple[tuple[str, Any], ...]) -> nn.Module:
-    """Load a network, shared by the rows of a board that load the same file."""
-    return network(path, dict(options), label=label)
+def _network(path: Path, changed: int, label: str, options: str) -> nn.Module:
+    """Load a network, shared by the rows of a board that load the same file; `options` are JSON, to be hashable."""
+    return network(path, json.loads(options), label=label)

@@ -34,7 +34,18 @@ EPS = {
 """The zoo's data sets and threat models, with the radius of RobustBench's leaderboard, for images in [0,1]."""
 IMAGES = {"cifar10": 10_000, "cifar100": 10_000, "imagenet": 5_000}
 """Number of test images of RobustBench's protocol; those of ImageNet are a fixed list from the validation set."""
-LICENCE = "of the model: see LICENSE of https://github.com/RobustBench/robustbench"
+MIT, APACHE = "MIT", "Apache 2.0"
+LICENCES = {
+    "Hendrycks2019Using": APACHE,
+    "Pang2020Boosting": APACHE,
+    "Gowal2020Uncovering": APACHE,
+    "Gowal2021Improving": APACHE,
+    "Rebuffi2021Fixing": APACHE,
+    "Ding2020MMA": "CC BY-NC-SA 4.0",
+    "Rony2019Decoupling": "BSD 3-clause",
+}
+"""Licences of the weights other than MIT, by the beginning of a model's name, from RobustBench's LICENSE."""
+TORCHVISION = "https://download.pytorch.org/"
 SHOWN = 3
 """Number of names to show where none is near."""
 
@@ -161,9 +172,22 @@ def models(dataset: str, threat_model: str) -> Mapping[str, Mapping[str, Any]]:
     return table
 
 
-def _published(file: Path, source: str) -> Missing:
-    """Return what is known of a file of the zoo; those on Google Drive have to be downloaded by hand."""
-    return Missing(str(file), source, licence=LICENCE, download="" if "drive.google.com" in source else source)
+def licence_of(model: str, source: str) -> str:
+    """Return the licence of the weights of a model of the zoo.
+
+    Args:
+        model: Name in the zoo.
+        source: URL at which the weights are published; those of torchvision have its licence.
+    """
+    if source.startswith(TORCHVISION):
+        return "BSD 3-clause (torchvision)"
+    return next((licence for start, licence in LICENCES.items() if model.startswith(start)), MIT)
+
+
+def _published(model: str, file: Path, source: str) -> Missing:
+    """Return what is known of a file of a model; those on Google Drive have to be downloaded by hand."""
+    download = "" if "drive.google.com" in source else source
+    return Missing(str(file), source, licence=licence_of(model, source), download=download)
 
 
 def _hub_url(model: str, dataset: str, threat_model: str) -> str:
@@ -255,7 +279,7 @@ def classifier(
     folder = models_home() / "robustbench" if model_dir is None else Path(model_dir)
     if model_dir is None:
         entry = find(name, model_dir=folder, dataset=dataset, threat_model=threat_model)
-        files = [_published(file, source) for file, source in zip(entry.files, entry.sources, strict=True)]
+        files = [_published(name, file, source) for file, source in zip(entry.files, entry.sources, strict=True)]
         note(*(LookedUp(one, Path(one.place) if Path(one.place).is_file() else None) for one in files))
         if missing := [one for one in files if not Path(one.place).is_file()]:
             raise MissingFiles(*missing)

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from argparse import Namespace
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from typer.testing import CliRunner
 
+from purebench.cli.main import app
 from purebench.core.errors import MissingFiles, PurebenchError
 from purebench.core.registry import Spec, create
 from purebench.core.seeds import seeded
+from purebench.defenses.checkpoints import save
 from purebench.defenses.classifiers import published
-from purebench.defenses.classifiers.published import (
-    CIFAR10_MEAN,
-    CIFAR10_STD,
+from purebench.defenses.classifiers.layouts import (
+    classifier_network,
     dm_wide_resnet,
-    load_normalised,
+    kind_of_classifier,
+    torchvision_network,
     wide_resnet,
+    without_memory,
 )
+from purebench.defenses.classifiers.published import CIFAR10_MEAN, CIFAR10_STD, load_normalised
 
 SMALL = {"depth": 10, "width": 1}
 
@@ -58,9 +67,9 @@ def plain(state, x, activate, names):
 
 
 LAYOUTS = {
-    "wrn-70-16-dropout": (
+    "wide-resnet": (
         wide_resnet,
-        ["module."],
+        "module.",
         F.relu,
         {
             "stem": "conv1",
@@ -73,9 +82,9 @@ LAYOUTS = {
             "same": False,
         },
     ),
-    "dm-wrn-70-16": (
+    "dm-wide-resnet": (
         dm_wide_resnet,
-        ["module.0.", "0."],
+        "module.0.",
         lambda x: x * torch.sigmoid(x),
         {
             "stem": "init_conv",
@@ -93,11 +102,11 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_published_layout_equals_a_plain_forward_pass(tmp_path, name):
-    build, prefixes, activate, names = LAYOUTS[name]
+    build, prefix, activate, names = LAYOUTS[name]
     state = random_state(build(**SMALL))
-    wrapped = {"model_state_dict": {prefixes[0] + key: value for key, value in state.items() if "num_" not in key}}
+    wrapped = {"model_state_dict": {prefix + key: value for key, value in state.items() if "num_" not in key}}
     torch.save(wrapped, path := tmp_path / "weights.pt")
-    model = load_normalised(path, lambda: build(**SMALL), CIFAR10_MEAN, CIFAR10_STD, *prefixes)
+    model = load_normalised(path, name, CIFAR10_MEAN, CIFAR10_STD, **SMALL)
     x = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (CIFAR10_MEAN, CIFAR10_STD))
     expected = plain(state, (x - mean) / std, activate, names)
@@ -117,15 +126,78 @@ def test_sizes_of_the_published_files():
 @pytest.mark.parametrize("name", ["wrn-70-16-dropout", "dm-wrn-70-16", "torchvision:resnet50"])
 def test_missing_file_is_named_with_its_source(tmp_path, monkeypatch, name):
     monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path))
-    with pytest.raises(MissingFiles, match="published at https://d"):
+    with pytest.raises(MissingFiles, match="published at https://d") as caught:
         create("classifiers", Spec(name))
+    licence = "BSD 3-clause (torchvision)" if "torchvision" in name else "not stated by its authors"
+    assert [file.licence for file in caught.value.files] == [licence]
+
+
+def made(name):
+    """Return a network of the layout of a published classifier, and the prefix of its file's keys."""
+    if name.startswith("torchvision:"):
+        with seeded(name):
+            return torchvision_network(name=name.partition(":")[2]), "", "torchvision"
+    kind = "wide-resnet" if "dropout" in name else "dm-wide-resnet"
+    with seeded(name):
+        return LAYOUTS[kind][0](**SMALL), LAYOUTS[kind][1], kind
+
+
+@pytest.mark.parametrize("name", ["wrn-70-16-dropout", "dm-wrn-70-16", "torchvision:densenet121"])
+def test_printed_command_converts_a_file_that_needs_trust(tmp_path, monkeypatch, name):
+    """The command stands in the message; its result is loaded under the same name, once the file is removed."""
+    monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path / "my models"))
+    monkeypatch.setattr(published, "WRN_70_16", SMALL)
+    with pytest.raises(MissingFiles) as missing:
+        create("classifiers", Spec(name))
+    path = missing.value.files[0].place
+    model, prefix, kind = made(name)
+    content = {
+        "opts": Namespace(lr=1),
+        "state_dict": {prefix + key: value for key, value in model.state_dict().items()},
+    }
+    (tmp_path / path).parent.mkdir(parents=True)
+    torch.save(content, path)
+    with pytest.raises(PurebenchError, match=r"argparse\.Namespace") as caught:
+        create("classifiers", Spec(name))
+    (command,) = re.findall(r"convert it once \(purebench (.*?)\), and remove", str(caught.value))
+    done = CliRunner().invoke(app, shlex.split(command))
+    assert done.exit_code == 0, done.output
+    assert f"{kind}; took 'state_dict'" in " ".join(done.output.split())
+    (tmp_path / path).unlink()
+    found = create("classifiers", Spec(name))
+    assert not found.training
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        assert torch.allclose(found(x), model.eval()((x - found.mean) / found.std), atol=1e-5)
+
+
+def test_converted_file_of_another_architecture_is_rejected(tmp_path):
+    save(tmp_path / "w.safetensors", wide_resnet(depth=16, width=1), "wide-resnet", {"depth": 16, "width": 1})
+    with pytest.raises(PurebenchError, match=r"expected a wide-resnet of .*10.*, but got .*16"):
+        load_normalised(tmp_path / "w.safetensors", "wide-resnet", CIFAR10_MEAN, CIFAR10_STD, **SMALL)
+
+
+def test_kinds_are_told_from_the_keys(tmp_path):
+    with torch.device("meta"):
+        alexnet = torchvision_network(name="alexnet").state_dict()
+    assert kind_of_classifier({"state_dict": alexnet}) == "torchvision"
+    assert kind_of_classifier({"fc.weight": torch.ones(10, 2)}) is None
+    with pytest.raises(PurebenchError, match="expected the keys of a torchvision, but its keys are fc"):
+        classifier_network(tmp_path, {"fc.weight": torch.ones(10, 2)}, "torchvision")
+
+
+def test_networks_that_need_memory_are_built_with_it():
+    """torchvision's RegNets compute their widths with tensors, which have no values without memory."""
+    model = without_memory(torchvision_network, name="regnet_y_400mf")
+    assert not any(parameter.is_meta for parameter in model.parameters())
+    assert all(parameter.is_meta for parameter in without_memory(wide_resnet, **SMALL).parameters())
 
 
 def test_other_weights_are_rejected(tmp_path):
     state = random_state(wide_resnet(**SMALL))
     torch.save({**state, "fc.bias": torch.ones(11)}, path := tmp_path / "weights.pt")
     with pytest.raises(PurebenchError, match=r"'fc.bias' of shape \[10\], but got \[11\]"):
-        load_normalised(path, lambda: wide_resnet(**SMALL), CIFAR10_MEAN, CIFAR10_STD)
+        load_normalised(path, "wide-resnet", CIFAR10_MEAN, CIFAR10_STD, **SMALL)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import math
 import plain_networks as plain
 import pytest
 import torch
-from diffusers import UNet2DModel
+from diffusers import DDPMScheduler, UNet2DModel
 
 from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded
@@ -20,7 +20,8 @@ from purebench.defenses.diffusion.diffpure import diffpure
 from purebench.defenses.diffusion.networks import network
 
 HEADS = {"head_width": 16, "groups": 8}
-STATED = {**HEADS, "split_first": False, "parametrisation": "linear"}
+LINEAR = {"parametrisation": "linear"}
+STATED = {**HEADS, "split_first": False, **LINEAR}
 GUIDED = {
     "blocks resize": {"width": 16, "multiples": (1, 2), "blocks": 1, "attended": (False, True), **HEADS},
     "convolutions resize": {
@@ -100,7 +101,7 @@ def training_state(architecture, averaged=True):
 def test_score_sde_checkpoint_agrees_with_the_reference_forward_pass(tmp_path, architecture, averaged):
     found, state = training_state(architecture, averaged)
     torch.save(found, path := tmp_path / "checkpoint_8.pth")
-    model = network(str(path))
+    model = network(str(path), LINEAR)
     x, t = inputs(architecture.get("channels", 3))
     slow = plain.DDPMpp(state)
     expected = slow(x, t, len(architecture["multiples"]), architecture["blocks"], architecture["attended"])
@@ -153,7 +154,27 @@ def test_invalid_score_sde_checkpoint_is_rejected_with_the_reason(tmp_path, chan
     change(found)
     torch.save(found, path := tmp_path / "checkpoint.pth")
     with pytest.raises(PurebenchError, match=message):
-        network(str(path))
+        network(str(path), LINEAR)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("vp/checkpoint_8.pth", "the keys do not reveal which this one is"),
+        ("subvp/cifar10_ddpmpp_continuous/checkpoint_26.pth", r"checkpoint_26\.pth is called sub-VP"),
+        ("Sub-VP.pt", "is called sub-VP"),
+    ],
+)
+def test_vp_networks_of_score_sde_are_told_from_sub_vp_by_a_statement(tmp_path, name, message):
+    found, _ = training_state(DDPMPP["one level"])
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(found, path)
+    with pytest.raises(PurebenchError, match=rf"expected a VP network.*{message}.*{{'parametrisation': 'linear'}}"):
+        network(path)
+    with pytest.raises(PurebenchError, match="expected linear"):
+        network(path, {"parametrisation": "subvp"})
+    assert isinstance(network(path, LINEAR), DDPMpp)
 
 
 def test_invalid_options_are_rejected(tmp_path):
@@ -189,25 +210,61 @@ def test_network_from_a_diffusers_folder_agrees_with_diffusers(folder):
     place, model = folder
     x, t = inputs(1)
     with torch.no_grad():
-        assert torch.allclose(network(str(place))(x, t), model(x, t).sample, atol=1e-6)
+        assert torch.allclose(network(str(place), LINEAR)(x, t), model(x, t).sample, atol=1e-6)
 
 
-def test_schedules_other_than_the_linear_one_are_rejected(folder):
+def test_diffusers_folder_without_its_scheduler_needs_a_statement(folder):
+    """A copied `unet` folder does not reveal whether it predicts the noise, or under which schedule."""
     place, _ = folder
-    (place.parent / "scheduler").mkdir()
-    stated = place.parent / "scheduler" / "scheduler_config.json"
-    stated.write_text(
-        json.dumps({"beta_schedule": "linear", "beta_end": 0.02, "prediction_type": "epsilon"}), encoding="utf-8"
-    )
-    network(str(place))
-    for wrong in ({"beta_schedule": "squaredcos_cap_v2"}, {"prediction_type": "v_prediction"}, {"beta_end": 0.03}):
-        stated.write_text(json.dumps(wrong), encoding="utf-8")
-        with pytest.raises(PurebenchError, match=f"expected {next(iter(wrong))}"):
-            network(str(place))
+    with pytest.raises(
+        PurebenchError, match=r"expected scheduler_config\.json .* architecture=\{'parametrisation': 'linear'"
+    ):
+        network(place)
+    for other in ({"parametrisation": "edm"}, {**LINEAR, "width": 8}):
+        with pytest.raises(PurebenchError, match="expected no architecture but parametrisation=linear"):
+            network(place, other)
+    DDPMScheduler().save_pretrained(place)
+    network(place)
+    DDPMScheduler(beta_schedule="squaredcos_cap_v2").save_pretrained(place)
+    with pytest.raises(PurebenchError, match="expected beta_schedule"):
+        network(place, LINEAR)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"beta_schedule": "squaredcos_cap_v2"},
+        {"prediction_type": "v_prediction"},
+        {"beta_end": 0.03},
+        {"trained_betas": [0.01] * 1000},
+        {"rescale_betas_zero_snr": True},
+    ],
+)
+def test_schedules_other_than_the_linear_one_are_rejected(folder, wrong):
+    place, _ = folder
+    stated = place.parent / "scheduler"
+    DDPMScheduler().save_pretrained(stated)
+    network(place)
+    DDPMScheduler(**wrong).save_pretrained(stated)
+    with pytest.raises(PurebenchError, match=f"expected {next(iter(wrong))}") as caught:
+        network(place)
+    assert len(str(caught.value)) < 400
+
+
+def test_scheduler_that_states_no_schedule_is_rejected(folder):
+    """Those of other families have none, such as FlowMatchEulerDiscreteScheduler; older ones lack some entries."""
+    place, _ = folder
+    (place / "scheduler_config.json").write_text(json.dumps({"num_train_timesteps": 1000}), encoding="utf-8")
+    with pytest.raises(PurebenchError, match="expected beta_schedule \"linear\", but got 'nothing'"):
+        network(place)
+    old = {"beta_schedule": "linear", "beta_end": 0.02, "trained_betas": None}
+    (place / "scheduler_config.json").write_text(json.dumps(old), encoding="utf-8")
+    network(place)
 
 
 def test_invalid_diffusers_folder_is_rejected_with_the_reason(folder):
     place, _ = folder
+    DDPMScheduler().save_pretrained(place)
     config = json.loads((place / "config.json").read_text(encoding="utf-8"))
     (place / "config.json").write_text(json.dumps({**config, "add_attention": False}), encoding="utf-8")
     with pytest.raises(PurebenchError, match="among the unexpected keys"):

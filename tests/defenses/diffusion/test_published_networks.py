@@ -30,7 +30,8 @@ SMALL_EDM = {"size": 8, "width": 8, "multiples": [1, 2], "blocks": 2, "attended"
 SMALL_HO = {"channels": 3, "width": 16, "multiples": [1, 2], "blocks": 2, "attended": [False, True]}
 SMALL_GUIDED = {"width": 16, "multiples": (1, 2), "blocks": 1, "attended": (False, True), "groups": 8, "head_width": 16}
 HEADS = {"head_width": 16, "groups": 8}
-STATED = {**HEADS, "split_first": False, "parametrisation": "linear"}
+LINEAR = {"parametrisation": "linear"}
+STATED = {**HEADS, "split_first": False, **LINEAR}
 
 
 def edm_state(**more):
@@ -60,13 +61,26 @@ def saved(tmp_path, content, name="net.pt"):
 @pytest.mark.parametrize("augmented", [0, 9])
 def test_edm_equals_the_reference_forward_pass(tmp_path, sigma, augmented):
     state = edm_state(augmented=augmented)
-    model = network(saved(tmp_path, state))
+    model = network(saved(tmp_path, state), None if augmented else {"parametrisation": "edm"})
     assert isinstance(model, EDM)
     assert model.architecture == {"channels": 3, **SMALL_EDM, "augmented": augmented}
     x, _ = inputs()
     expected = published.EDM(state)(x, sigma, [8, 4], 2)
     found = model.denoise(x, torch.full((2,), sigma))
     assert torch.allclose(found, expected, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_edm_layout_without_augmentation_labels_needs_a_statement(tmp_path):
+    """NVIDIA's VPPrecond holds a network of the same keys."""
+    path = saved(tmp_path, {"ema": edm_state(augmented=0)})
+    with pytest.raises(PurebenchError, match=r"expected augmentation labels.*VPPrecond.*\{'parametrisation': 'edm'\}"):
+        network(path)
+    for wrong in ("linear", "vp"):
+        with pytest.raises(PurebenchError, match=f"parametrisation: expected edm .* but got '{wrong}'"):
+            network(path, {"parametrisation": wrong})
+    out = tmp_path / "net.safetensors"
+    convert(path, out, architecture={"parametrisation": "edm"})
+    assert isinstance(network(out), EDM), "a converted file needs no statement"
 
 
 def test_edm_attends_where_the_published_files_do():
@@ -225,7 +239,7 @@ FILES = {
     "ho-unet": (lambda: {"module." + name: value for name, value in ho_state().items()}, {"groups": 8}, "'module.'"),
     "ddpm++": (
         lambda: plain.random_state(DDPMpp(width=16, multiples=(1,), blocks=1, attended=(True,))),
-        {},
+        LINEAR,
         "",
     ),
     "guided-unet": (
@@ -262,7 +276,7 @@ def test_command_converts_a_network_and_says_what_it_did(tmp_path):
 def test_label_of_score_sde_is_the_time_or_the_index(tmp_path):
     path = saved(tmp_path, plain.random_state(DDPMpp(width=16, multiples=(1,), blocks=1, attended=(True,))))
     x, _ = inputs()
-    by_time, by_index = network(path), network(path, label="index")
+    by_time, by_index = network(path, LINEAR), network(path, LINEAR, label="index")
     i = torch.full((2,), 200.0)
     assert torch.allclose(by_index(x, 0.999 * (i + 1)), by_time(x, i), atol=1e-5)
     assert not torch.allclose(by_index(x, i), by_time(x, i), atol=1e-3)

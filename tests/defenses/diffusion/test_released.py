@@ -11,14 +11,12 @@ import slow_procedures as slow
 import torch
 from torch import nn
 
-from purebench.core.errors import MissingFiles, PurebenchError
-from purebench.core.registry import Spec, create
 from purebench.core.seeds import seeded
-from purebench.defenses.diffusion.architectures.ddpmpp import DDPMpp
 from purebench.defenses.diffusion.architectures.edm import EDM
 from purebench.defenses.diffusion.architectures.guided_unet import GuidedUNet
 from purebench.defenses.diffusion.chain import seeded_noise
-from purebench.defenses.diffusion.released.settings import data, procedure
+from purebench.defenses.diffusion.freqpure import mixed
+from purebench.defenses.diffusion.released.settings import procedure
 from purebench.defenses.diffusion.sde_rules import RELEASED
 
 LEE_KIM = [(30, 30)] * 4 + [(50, 50)] * 2
@@ -218,6 +216,30 @@ def test_freqpure_equals_the_released_procedure(network, images):
     assert len(network.asked) == 100
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_low_frequencies_of_freqpure_are_all_or_only_the_mean_at_the_limits(seed):
+    """At 32 pixels the largest frequency is 16·sqrt(2) = 22.6 periods, and the smallest but zero is 1."""
+    generator = torch.Generator().manual_seed(seed)
+    x, reference = (0.4 * torch.rand(2, 3, 32, 32, generator=generator) - 0.2 for _ in range(2))
+    assert torch.allclose(mixed(x, reference, 23), reference, atol=1e-5)
+    assert not torch.allclose(mixed(x, reference, 22), reference, atol=1e-4)
+    means = [image.mean((2, 3), keepdim=True) for image in (x, reference)]
+    assert torch.allclose(mixed(x, reference, 0), x - means[0] + means[1], atol=1e-5)
+    assert torch.allclose(mixed(x, reference, 0.99), mixed(x, reference, 0))
+    assert not torch.allclose(mixed(x, reference, 1), mixed(x, reference, 0), atol=1e-4)
+
+
+def test_freqpure_returns_the_reference_where_all_frequencies_are_low(network, images):
+    """The last step goes to the clean image, which is the predicted one, so its other frequencies are the network's."""
+    settings = {"schedule": [20], "steps": 2}
+    found, noise = purified(procedure("freqpure/cifar10", network, cutoff=23, **settings), images, 5)
+    level = slow.bar(50)
+    z, predict = 2 * images.double() - 1, in_double(network)
+    noisy = level**0.5 * z + (1 - level) ** 0.5 * noise(4)
+    reference = (noisy - (1 - level) ** 0.5 * predict(noisy, 50)) / level**0.5
+    assert (found - (reference.clamp(-1, 1) + 1) / 2).abs().max() <= 1e-4
+
+
 @pytest.fixture(scope="module")
 def edm():
     with seeded("edm"):
@@ -243,6 +265,14 @@ def test_first_step_of_adam_moves_every_value_by_the_rate(edm, images):
     assert torch.allclose((moved - z).abs(), torch.full_like(z, 0.1), atol=1e-3)
 
 
+def test_five_steps_of_adam_move_a_value_by_a_quarter_at_most(edm):
+    """In [0,1]. A step is at most 1.01 times the rate, if the gradients of all steps are equal; few values reach it."""
+    x = 0.3 + 0.4 * torch.rand(8, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    with seeded("five"):
+        moved = (procedure("likelihood-maximisation/iclr", edm)(x) - x).abs()
+    assert 0.15 < moved.max() <= 0.253
+
+
 def test_seeded_likelihood_maximisation_is_deterministic_as_released(edm, images):
     fixed = procedure("likelihood-maximisation/iclr", edm, seed=1)
     assert not fixed.random
@@ -263,29 +293,3 @@ def test_gradient_matches_finite_differences(network, edm, name, gradient_error)
     gradient, error = gradient_error(procedure(name, net, **more).double(), x, "released", 1e-6)
     assert gradient.abs().max() > 1e-3
     assert error <= 1e-4
-
-
-def test_every_procedure_is_registered_and_names_its_missing_file(tmp_path, monkeypatch):
-    monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path))
-    for name, chosen in data()["procedures"].items():
-        where = data()["files"][chosen["file"]]
-        with pytest.raises(MissingFiles, match=where["file"]):
-            create("defenses", Spec(name))
-        assert (chosen.get("size") == 256) is ("imagenet" in name)
-
-
-def test_a_released_purifier_loads_its_file(tmp_path, monkeypatch, images):
-    monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path))
-    with seeded("file"):
-        model = DDPMpp(width=16, multiples=(1, 2), blocks=1, attended=(False, True))
-    (tmp_path / "score_sde").mkdir()
-    torch.save({"model": model.state_dict()}, tmp_path / "score_sde" / "checkpoint_8.pth")
-    surrogate = create("defenses", Spec("ddpm-surrogate/cifar10"))
-    assert not surrogate.network.continuous, "Lee & Kim give the index of the timestep"
-    assert create("defenses", Spec("diffpure/cifar10")).network.continuous
-    assert surrogate(images).shape == images.shape
-
-
-def test_likelihood_maximisation_refuses_another_network(network):
-    with pytest.raises(PurebenchError, match="expected EDM's network, but got a Colours"):
-        procedure("likelihood-maximisation/iclr", network)

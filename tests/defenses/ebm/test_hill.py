@@ -6,8 +6,13 @@ import math
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
+from purebench.attacks.views.gradient_modes import bpda, exact
+from purebench.checks.defense_checks import slopes
+from purebench.core.compute.batching import DeviceBatch
+from purebench.core.defense import Defense
 from purebench.core.errors import MissingFiles, PurebenchError
 from purebench.core.registry import Spec, create
 from purebench.core.seeds import seeded
@@ -77,6 +82,39 @@ def test_exact_gradient_is_the_identity_with_and_without_running_the_chain_again
         assert torch.equal(short(images().requires_grad_()), plain_result)
 
 
+def test_exact_attacks_have_the_gradient_of_the_identity(file):
+    """The gradient of the view `exact` is that of `bpda`, whose surrogate is the identity.
+
+    Finite differences may differ from it, because the slope of a piecewise linear energy jumps at its kinks; so attacks
+    without gradients say more about this purifier.
+    """
+    with seeded("classifier"):
+        classifier = nn.Sequential(nn.Flatten(), nn.Linear(768, 5))
+    defense = Defense(classifier, ebm_langevin_hill(weights=str(file), steps=5))
+    weight, gradients = torch.randn(2, 5, generator=torch.Generator().manual_seed(2)), []
+    for view in (exact, bpda):
+        asked = images().requires_grad_()
+        with seeded("view"):
+            purified = view(defense).purify(asked)
+        assert (purified - asked).abs().max() > 1e-3
+        gradients += torch.autograd.grad((classifier(purified) * weight).sum(), asked)
+    assert torch.equal(*gradients)
+    assert gradients[0].abs().max() > 0
+
+
+def test_check_finds_that_the_gradient_agrees_with_finite_differences(tmp_path):
+    """`purebench check` on an energy whose kinks are small, so that its chain moves images by nearly the same step."""
+    with seeded("hill"):
+        torch.save(HillEnergy(channels=3, width=4, side=2).state_dict(), path := tmp_path / "ebm.pth")
+    with seeded("classifier"):
+        classifier = nn.Sequential(nn.Flatten(), nn.Linear(768, 5))
+    defense = Defense(classifier, ebm_langevin_hill(weights=str(path), steps=5))
+    found = slopes(defense, images(), torch.tensor([0, 1]), DeviceBatch(2))
+    assert (found.missing, found.off.size) == ("", 2)
+    assert not found.flat.any()
+    assert not found.off.any()
+
+
 def test_backward_pass_does_not_run_the_chain_again(file, monkeypatch):
     purifier, calls = ebm_langevin_hill(weights=str(file), steps=7), []
     forward = purifier.energy.forward
@@ -95,7 +133,7 @@ def test_preset_has_the_released_settings(file):
 
 def test_file_is_named_converted_and_checked(file, tmp_path, monkeypatch):
     monkeypatch.setenv("PUREBENCH_MODELS", str(tmp_path / "models"))
-    with pytest.raises(MissingFiles, match=r"ebm/ebm\.pth"):
+    with pytest.raises(MissingFiles, match=r"ebm/ebm\.pth .*licence MIT"):
         create("defenses", Spec("ebm-langevin/hill"))
     out = tmp_path / "hill.safetensors"
     assert convert(file, out) == "hill-energy"

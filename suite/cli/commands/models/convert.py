@@ -15,8 +15,8 @@ def convert(
         str | None,
         typer.Option(
             help=(
-                "nvae, e4e, style-transformer, classifier, a-vae, nd-vae, guided-unet, ddpm++, edm, ho-unet or "
-                "hill-energy; default: determined from the keys in the file."
+                "nvae, e4e, style-transformer, classifier, wide-resnet, dm-wide-resnet, torchvision, a-vae, nd-vae, "
+                "guided-unet, ddpm++, edm, ho-unet or hill-energy; default: determined from the keys in the file."
             )
         ),
     ] = None,
@@ -38,7 +38,7 @@ def convert(
         typer.Option(
             "--trust",
             help="Unpickle the checkpoint, which runs any code in it; without it, only tensors and plain values are "
-            "read. Use it only for files of authors that you trust.",
+            "read. Use it only for files of authors that you trust. Refused for .pkl, of which nothing is run.",
         ),
     ] = False,
 ) -> None:
