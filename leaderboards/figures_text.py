@@ -15,6 +15,11 @@ from purebench.statistics import Estimate
 
 VOTE = "vote@K is not the robustness of a voting defense: nothing attacked the vote; only a vote(…) row is"
 """Sentence that stands wherever vote@K, or MV.K, is printed."""
+MV = (
+    "MV.K is vote@K, with ties counted as wrong; DiffBreak has K = 128 on CIFAR-10 and K = 8 elsewhere, and stops at "
+    f"the first wrong vote; {VOTE}"
+)
+"""Sentences that stand wherever MV.K is printed."""
 
 
 def figure_notes(rows: Sequence[Row]) -> list[str]:
@@ -27,7 +32,7 @@ def figure_notes(rows: Sequence[Row]) -> list[str]:
     notes = [MEANING, *costs] if costs else []
     notes += [f"{row.name}, {found.attack}: {known_text(found)}" for row in rows for found in known(row.result)]
     told = [f"{row.name}, {found.attack}: {printed_text(found)}" for row in rows for found in printed(row.result)]
-    return [*notes, *told, *([f"MV.K is vote@K; {VOTE}"] if told else [])]
+    return [*notes, *told, *([MV] if told else [])]
 
 
 def known(result: DefenseResult) -> tuple[KnownRandomnessFigures, ...]:

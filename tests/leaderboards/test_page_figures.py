@@ -6,7 +6,7 @@ import pytest
 
 from purebench.core.answers import LookCount
 from purebench.leaderboards import page as board_page
-from purebench.leaderboards.figures_text import VOTE, milliseconds_text, printed
+from purebench.leaderboards.figures_text import MV, VOTE, milliseconds_text, printed
 from purebench.results.figures.known_randomness import known_randomness
 
 from reading import Page, attack_rows, words  # isort: skip
@@ -54,3 +54,4 @@ def test_known_randomness_and_figures_of_papers_are_on_the_page(shown):
         assert f"{100 * one.attacked.value:.1f}" in row
         assert f"{100 * one.clean.value:.1f}" in row
     assert text.count(VOTE) == 2  # beside the curves, and beside the figures
+    assert text.count(MV) == 1
