@@ -20,6 +20,11 @@ MV = (
     f"the first wrong vote; {VOTE}"
 )
 """Sentences that stand wherever MV.K is printed."""
+NOT_OPTIMISED = (
+    "the true value is not, so except for chance of the draws, the attack with known randomness was not optimised to "
+    "the end"
+)
+"""What it means that the accuracy under known randomness is above the robust accuracy."""
 
 
 def figure_notes(rows: Sequence[Row]) -> list[str]:
@@ -47,11 +52,19 @@ def printed(result: DefenseResult) -> tuple[PrintedFigures, ...]:
 
 def known_text(found: KnownRandomnessFigures) -> str:
     """Describe the accuracy under known randomness and its gap, for one attack."""
-    return (
-        f"known-randomness accuracy {found.accuracy.percent()} ({found.seeds} seeds, {found.accuracy.n} images), "
-        f"{found.unknown.percent()} at its final points under unknown randomness: "
+    told = (
+        f"known-randomness accuracy {found.accuracy.percent()} ({found.seeds} seeds, {found.accuracy.n} images; an "
+        f"upper bound), {found.unknown.percent()} at its final points under unknown randomness: "
         f"gap {_points(found.gap)} points; not ranked"
     )
+    return "; ".join([told, *not_optimised_text(found)])
+
+
+def not_optimised_text(found: KnownRandomnessFigures) -> tuple[str, ...]:
+    """Return the note on an accuracy under known randomness that is above the robust accuracy; empty for others."""
+    if found.robust is None or not found.not_optimised:
+        return ()
+    return (f"above the robust accuracy, {100 * found.robust.value:.1f} %: {NOT_OPTIMISED}",)
 
 
 def printed_text(found: PrintedFigures) -> str:
