@@ -15,6 +15,16 @@ from purebench.statistics import Estimate
 
 VOTE = "vote@K is not the robustness of a voting defense: nothing attacked the vote; only a vote(…) row is"
 """Sentence that stands wherever vote@K, or MV.K, is printed."""
+MV = (
+    "MV.K is vote@K, with ties counted as wrong; DiffBreak has K = 128 on CIFAR-10 and K = 8 elsewhere, and stops at "
+    f"the first wrong vote; {VOTE}"
+)
+"""Sentences that stand wherever MV.K is printed."""
+NOT_OPTIMISED = (
+    "the true value is not, so except for chance of the draws, the attack with known randomness was not optimised to "
+    "the end"
+)
+"""What it means that the accuracy under known randomness is above the robust accuracy."""
 
 
 def figure_notes(rows: Sequence[Row]) -> list[str]:
@@ -27,7 +37,7 @@ def figure_notes(rows: Sequence[Row]) -> list[str]:
     notes = [MEANING, *costs] if costs else []
     notes += [f"{row.name}, {found.attack}: {known_text(found)}" for row in rows for found in known(row.result)]
     told = [f"{row.name}, {found.attack}: {printed_text(found)}" for row in rows for found in printed(row.result)]
-    return [*notes, *told, *([f"MV.K is vote@K; {VOTE}"] if told else [])]
+    return [*notes, *told, *([MV] if told else [])]
 
 
 def known(result: DefenseResult) -> tuple[KnownRandomnessFigures, ...]:
@@ -42,11 +52,19 @@ def printed(result: DefenseResult) -> tuple[PrintedFigures, ...]:
 
 def known_text(found: KnownRandomnessFigures) -> str:
     """Describe the accuracy under known randomness and its gap, for one attack."""
-    return (
-        f"known-randomness accuracy {found.accuracy.percent()} ({found.seeds} seeds, {found.accuracy.n} images), "
-        f"{found.unknown.percent()} at its final points under unknown randomness: "
+    told = (
+        f"known-randomness accuracy {found.accuracy.percent()} ({found.seeds} seeds, {found.accuracy.n} images; an "
+        f"upper bound), {found.unknown.percent()} at its final points under unknown randomness: "
         f"gap {_points(found.gap)} points; not ranked"
     )
+    return "; ".join([told, *not_optimised_text(found)])
+
+
+def not_optimised_text(found: KnownRandomnessFigures) -> tuple[str, ...]:
+    """Return the note on an accuracy under known randomness that is above the robust accuracy; empty for others."""
+    if found.robust is None or not found.not_optimised:
+        return ()
+    return (f"above the robust accuracy, {100 * found.robust.value:.1f} %: {NOT_OPTIMISED}",)
 
 
 def printed_text(found: PrintedFigures) -> str:

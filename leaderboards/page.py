@@ -16,7 +16,7 @@ from purebench.leaderboards.badge_text import shown_badge, verification_text
 from purebench.leaderboards.charts.curves import overlaid, scale
 from purebench.leaderboards.evidence.controls import control_rows, kinds_of, summary_text
 from purebench.leaderboards.evidence.grade_text import UPPER_BOUND
-from purebench.leaderboards.figures_text import VOTE, looks_text, milliseconds_text
+from purebench.leaderboards.figures_text import MV, VOTE, looks_text, milliseconds_text, not_optimised_text
 from purebench.leaderboards.notes import METHOD_NAMES, compared_text, methods_text, stopped_text
 from purebench.leaderboards.sections import Section, anchors, section
 from purebench.records.provenance import COMPILED
@@ -124,6 +124,8 @@ def render(
         threat=_threat(board),
         looks_text=looks_text,
         vote=VOTE,
+        mv=MV,
+        not_optimised_text=not_optimised_text,
         passes_meaning=MEANING,
         claimed=PROTOCOL if any(one.claims for one in sections) else "",
         spec_text=lambda use: spec_text({"name": use.name, "params": use.params}),

@@ -187,7 +187,9 @@ def randomness_table(report: Report) -> str:
             limits = "–" if row.bracket is None else f"{100 * row.bracket.low:.1f}–{100 * row.bracket.high:.1f} %"
             told = [*map(interval_text, facts), points(found.gap), interval_text(often), limits]
             lines.append([f"`{row.name}`", *told])
-    return table(["defense", "all attacks", "known randomness", "gap", f"{TIMES} submissions", "limits"], lines)
+    return table(
+        ["defense", "all attacks", "known randomness (upper bound)", "gap", f"{TIMES} submissions", "limits"], lines
+    )
 
 
 def controls_text(report: Report) -> str:

@@ -4,7 +4,8 @@
 
 This is the mode `full_intermediate` of DiffBreak (Kassis et al. 2025, arXiv:2411.16598). ω_{step,round} is proportional
 to (step + 1)^(-a) · (round + 1)^(-b), and the weights sum to 1. Step 0 is the last reverse step and round 0 the last
-repetition, so that (0, 0) is the purified image itself.
+repetition, so that (0, 0) is the purified image itself. It alone is clamped to [0,1]: of a noisy state x_t on [-1,1]
+the classifier gets (x_t + 1) / 2, because a clamp would leave its values outside [0,1] without a gradient.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from purebench.core.defense import Purifier
 from purebench.core.defense.listed import listed
-from purebench.core.defense.trace import from_unit
+from purebench.core.defense.trace import from_unit, unchanged
 from purebench.defenses.diffusion.chain import draw_seeds, gradient_of, seeded_noise
 from purebench.defenses.diffusion.networks import network
 from purebench.defenses.diffusion.plan import Mark, Plan, fewer
@@ -83,7 +83,7 @@ class LikelihoodMaximisation(DiffusionPurifier):
     def plan(self, x: Tensor) -> Plan:
         """Return the steps of the ascent; noise and timesteps are drawn once."""
         # the state contains the input and the momentum, so that gradients flow through them too
-        plan = Plan(x, torch.cat([x, x, torch.zeros_like(x)], 1), to_image=from_unit)
+        plan = Plan(x, torch.cat([x, x, torch.zeros_like(x)], 1), to_image=from_unit, show=unchanged)
         for left, seed in zip(reversed(range(self.steps)), draw_seeds(self.steps), strict=True):
             plan.add(partial(self.step, seed=seed), Mark(step=left))
         return plan

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from purebench.core.defense.trace import State, from_signed
+from purebench.core.defense.trace import State, from_signed, unclamped_from_signed
 from purebench.defenses.diffusion.chain import Step, run, run_through, seeded_noise
 from purebench.defenses.diffusion.sampling import diffuse
 
@@ -38,7 +38,9 @@ class Plan:
     Attributes:
         x: the purifier's input [N,C,H,W] in [0,1].
         start: the state before the first step, [N,kC,H,W]; the purified images come from its first C channels.
-        to_image: maps the first C channels of a state to images in [0,1].
+        to_image: maps the first C channels of the last state to the purified images in [0,1].
+        show: maps the first C channels of an earlier state to the classifier's input. It does not clamp: many values of
+            a noisy state lie outside [0,1], where a clamp has no gradient.
         steps: the steps.
         marks: what is known of the state after each step; None for a step after which no image is shown, such as one
             that adds the noise of a round.
@@ -47,6 +49,7 @@ class Plan:
     x: Tensor
     start: Tensor
     to_image: Callable[[Tensor], Tensor] = from_signed
+    show: Callable[[Tensor], Tensor] = unclamped_from_signed
     steps: list[Step] = field(default_factory=list)
     marks: list[Mark | None] = field(default_factory=list)
 
@@ -61,17 +64,17 @@ class Plan:
 
     def states(self, checkpointed: bool) -> Sequence[State]:
         """Return the states after the steps that have a mark; checkpointed: see `run`."""
-        through = run_through(self.start, self.steps, checkpointed)
+        through, last = run_through(self.start, self.steps, checkpointed), len(self.steps) - 1
         return [
             State(
                 state=self._own(state),
                 step=mark.step,
                 round=mark.round,
-                to_image=self.to_image,
+                to_image=self.to_image if place == last else self.show,
                 scale=self._scalar(mark.level).sqrt(),
                 refer=None if mark.seed is None else partial(self._reference, mark.level, mark.seed),
             )
-            for state, mark in zip(through, self.marks, strict=True)
+            for place, (state, mark) in enumerate(zip(through, self.marks, strict=True))
             if mark is not None
         ]
 

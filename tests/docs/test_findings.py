@@ -133,6 +133,11 @@ def test_the_answers_on_randomness_follow_from_the_results(findings: ModuleType,
     assert all(gaps[name].low <= 0 for name in ours)
 
 
+def test_rows_whose_known_randomness_was_not_optimised_to_the_end_are_named(linf: Report, page: str) -> None:
+    above = [f"`{row.name}`" for row in linf.rows for one in known(row.result) if one.not_optimised]
+    assert f"on {' and '.join(above)}, where it is above *all attacks*, this attack was not optimised" in page
+
+
 def test_what_is_said_of_the_vaes_follows_from_the_results(findings: ModuleType) -> None:
     report = findings.report_of("fashion-families")
     pairs = findings.pairs_of(report)

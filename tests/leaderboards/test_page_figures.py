@@ -6,7 +6,7 @@ import pytest
 
 from purebench.core.answers import LookCount
 from purebench.leaderboards import page as board_page
-from purebench.leaderboards.figures_text import VOTE, milliseconds_text, printed
+from purebench.leaderboards.figures_text import MV, NOT_OPTIMISED, VOTE, milliseconds_text, printed
 from purebench.results.figures.known_randomness import known_randomness
 
 from reading import Page, attack_rows, words  # isort: skip
@@ -22,7 +22,7 @@ def shown(build):
     board = replace(board, attacks=tuple(replace(one, counters=one.name == "apgd") for one in board.attacks))
     looks = [LookCount(5, 50, 3, 0.2, plurality_wrong=False)] * 2
     clean = [LookCount(5, 50, 1, 0.1, plurality_wrong=False)] * 2
-    more = {"looks": looks, "clean_looks": clean, "known_right": [4, 1], "known_seeds": 8}
+    more = {"looks": looks, "clean_looks": clean, "known_right": [8, 7], "known_seeds": 8}
     records = [replace(one, **more) if one.attack == "apgd" else one for one in records]
     (found,) = merge(board, records)
     return Page(board_page.render(board, [found], (), {}, ())), found
@@ -46,7 +46,10 @@ def test_known_randomness_and_figures_of_papers_are_on_the_page(shown):
     page, found = shown
     text = words(" ".join(text for _, text in page.all("article")))
     figures = known_randomness(found, found.attacks[1])
-    assert f"Known-randomness accuracy{100 * figures.accuracy.value:.1f}" in text.replace("\u00a0", " ")
+    assert f"Known-randomness accuracy, upper bound{100 * figures.accuracy.value:.1f}" in text.replace("\u00a0", " ")
+    assert "A negative gap means that this attack was not optimised to the end." in text
+    assert figures.not_optimised
+    assert NOT_OPTIMISED in text
     assert "Not ranked, and no part of the robust accuracy" in text
     (papers,) = printed(found)
     for one in papers.figures:
@@ -54,3 +57,4 @@ def test_known_randomness_and_figures_of_papers_are_on_the_page(shown):
         assert f"{100 * one.attacked.value:.1f}" in row
         assert f"{100 * one.clean.value:.1f}" in row
     assert text.count(VOTE) == 2  # beside the curves, and beside the figures
+    assert text.count(MV) == 1

@@ -20,7 +20,8 @@ class State:
         state: The state [N,C,H,W], in the units of the purifier, such as noisy images scaled to [-1,1].
         step: Number of steps of its round that follow; 0 for the last state of a round.
         round: Number of rounds that follow; 0 for the last round.
-        to_image: Maps the state to images [N,C,H,W] in [0,1], the input of the classifier.
+        to_image: Maps the state to images [N,C,H,W], the input of the classifier. Those of the last state are the
+            purified images, in [0,1]. Those of noisy states are not clamped, because a clamp has no gradient outside.
         scale: Share of the image in the state, sqrt(alpha-bar) in [0,1]; 1 for a state without added noise.
         refer: Returns the purifier's input, diffused to the same level with the same noise as the forward process of
             this purification, [N,C,H,W] in the units of the state; None if the purifier has no forward process.
@@ -35,7 +36,7 @@ class State:
 
     @property
     def image(self) -> Tensor:
-        """The state as images [N,C,H,W] in [0,1]."""
+        """The state as images [N,C,H,W], the input of the classifier; see `to_image`."""
         return self.to_image(self.state)
 
     @property

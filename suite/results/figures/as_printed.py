@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +22,14 @@ import numpy.typing as npt
 from purebench.core.answers import LEAST_DRAWS, LookCount
 from purebench.results.attack_result import AttackResult
 from purebench.results.results import ANSWERED, CLEAN, DefenseResult
-from purebench.statistics import Estimate, interval, interval_method, resubmission_per_image, vote_per_image
+from purebench.statistics import Estimate, interval, interval_method, resubmission_per_image
+from purebench.statistics.worst_case.resubmission import majority_of_share
 
 Floats = npt.NDArray[np.float64]
 WORST_OF = 10
 """Number of draws of the figure Wor.N of DiffHammer."""
+VOTERS = (8, 128)
+"""Numbers of draws of the figure MV of DiffBreak (Kassis et al. 2025): 128 copies on CIFAR-10, 8 elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +102,18 @@ def as_printed(result: DefenseResult, attack: AttackResult) -> PrintedFigures | 
 
 
 def _fresh(result: DefenseResult, attack: AttackResult, estimate: Callable[[Floats], Estimate]) -> list[PrintedFigure]:
-    """Return the figures of the verification draws, at the attack's final point and at the clean image."""
+    """Return the figures of the verification draws, at the attack's final point and at the clean image.
+
+    A vote is right if more than half of its draws are. A tie is wrong: DiffBreak decides it by the order of the
+    classes, which the results do not have.
+    """
     draws = result.draws
-    voters = draws if draws % 2 else draws - 1
+    odd = draws if draws % 2 else draws - 1
     figures: dict[str, Callable[[npt.NDArray[np.bool_]], Floats]] = {"Avg (fresh)": lambda right: right.mean(axis=1)}
     if draws >= WORST_OF:
         figures[f"Wor.{WORST_OF} (fresh)"] = lambda right: resubmission_per_image(right[np.newaxis], WORST_OF)
-    figures[f"MV.{voters} (fresh)"] = lambda right: vote_per_image(right[np.newaxis], voters)
+    for voters in [one for one in VOTERS if one <= draws] or [odd]:
+        figures[f"MV.{voters} (fresh)"] = partial(_majority, voters=voters)
     found = next((other for other in result.attacks if other.name == CLEAN), None)
     rows = np.array([outcome in ANSWERED for outcome in attack.outcomes])
     if found is not None:  # both figures are of the same images
@@ -116,6 +125,11 @@ def _fresh(result: DefenseResult, attack: AttackResult, estimate: Callable[[Floa
         for name, of in figures.items()
         if len(attacked)
     ]
+
+
+def _majority(right: npt.NDArray[np.bool_], voters: int) -> Floats:
+    """Return the probability of each image that more than half of `voters` draws are right, over all such subsets."""
+    return majority_of_share(right.sum(axis=1), right.shape[1], voters)
 
 
 def _estimator(result: DefenseResult) -> Callable[[Floats], Estimate]:

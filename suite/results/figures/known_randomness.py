@@ -1,4 +1,9 @@
-"""The accuracy against an attacker who knows the random numbers, and its gap to that under unknown ones."""
+"""The accuracy against an attacker who knows the random numbers, and its gap to that under unknown ones.
+
+The accuracy is an upper bound, as every accuracy under an attack is: a longer attack may lower it. Its true value is at
+most the robust accuracy, and the true gap is not negative, because an attacker who knows the random numbers may
+ignore them.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +24,10 @@ class KnownRandomnessFigures:
         attack: the name of the attack on the board.
         seeds: the number of seeds per image.
         accuracy: the accuracy under known randomness: the mean over images of the share of seeds under which the frozen
-            defense is right at the point found for it.
+            defense is right at the point found for it; an upper bound.
         unknown: the accuracy at the attack's own final points under unknown randomness, on the same images.
         gap: `unknown` minus `accuracy`, image by image, in [-1,1].
+        robust: the robust accuracy of the row; None where it is not known, or known on other images than `accuracy`.
     """
 
     attack: str
@@ -29,6 +35,12 @@ class KnownRandomnessFigures:
     accuracy: Estimate
     unknown: Estimate
     gap: Estimate
+    robust: Estimate | None
+
+    @property
+    def not_optimised(self) -> bool:
+        """Whether the accuracy is above the robust accuracy, which its true value is not."""
+        return self.robust is not None and self.accuracy.value > self.robust.value
 
 
 def known_randomness(result: DefenseResult, attack: AttackResult) -> KnownRandomnessFigures | None:
@@ -54,4 +66,5 @@ def known_randomness(result: DefenseResult, attack: AttackResult) -> KnownRandom
         accuracy=interval(known, method, confidence),
         unknown=interval(unknown, method, confidence),
         gap=paired_difference(unknown, known, confidence, anytime=result.anytime),
+        robust=result.robust if asked.all() else None,
     )

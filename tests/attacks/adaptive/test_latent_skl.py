@@ -7,7 +7,10 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
+from purebench.attacks.adaptive.latent import Latent
 from purebench.attacks.adaptive.latent_skl import LatentSKL, symmetric_divergence
+from purebench.attacks.adaptive.off_manifold import climb
+from purebench.attacks.gradient import losses
 from purebench.attacks.views.gradient_modes import exact
 from purebench.core.answers import Inapplicable
 from purebench.core.defense import Defense, Function, GaussianEncoder, as_defense
@@ -17,6 +20,8 @@ from purebench.core.threat import ThreatModel
 from purebench.data.datasets import fashion_mnist
 from purebench.defenses.classifiers.resnet import fashion_resnet
 from purebench.defenses.mlvgm.bundled import hvae, nvae, stylegan
+from purebench.defenses.mlvgm.model import MLVGM
+from purebench.defenses.mlvgm.purifier import MLVGMPurifier
 from purebench.defenses.vae.plain import vae
 
 PIXELS = 9
@@ -125,6 +130,48 @@ def test_a_step_costs_one_encoding_and_the_last_steps_follow_the_loss(ppca):
     LatentSKL(mix=0.25, steps=12)(view, case.x, case.y, threat)
     assert view.looked == 12 * 8
     assert view.forwards == (1 + 1 + 12 + 1 + 1) * 8
+
+
+class Halves(MLVGM):
+    """An exact autoencoder: its two latents are the upper and the lower half of the image."""
+
+    latents = 2
+
+    def posteriors(self, x):
+        return [(half, torch.full_like(half, 0.01)) for half in x.chunk(2, 2)]
+
+    def autoencode(self, x, mix):
+        return torch.cat(
+            [mix(number, half, 0.5 * torch.ones_like(half)) for number, half in enumerate(x.chunk(2, 2))], 2
+        )
+
+
+@pytest.mark.parametrize("attack", [LatentSKL, Latent])
+@pytest.mark.parametrize("threat", [ThreatModel("linf", 0.05), ThreatModel("l2", 0.5)], ids=["linf", "l2"])
+def test_on_an_exact_autoencoder_that_keeps_everything_it_is_the_climb_of_the_classifier(small, attack, threat):
+    """With mix=1 and alpha=0, bit for bit: the halves are copied, and no random number is drawn on the way.
+
+    The purifier does not clamp, because a clamp has no gradient at values of exactly 0 and 1.
+    """
+    case = small()
+
+    def points(alphas):
+        purifier = MLVGMPurifier(Halves(), schedule=alphas, attenuation=1.0, clamp=False)
+        view = exact(as_defense(purifier, case.net))
+        with seeded("climb"):
+            return attack(mix=1, steps=8, restarts=2)(view, case.x, case.y, threat)
+
+    bare = exact(as_defense(Defense(case.net)))
+
+    def uphill(_, index, images):
+        look = bare.look(images, case.y[index], losses.find("ce"))
+        return look.gradient, look.logits
+
+    with seeded("climb"):
+        expected = climb(bare, case.x, case.y, threat, uphill, steps=8, restarts=2)
+    assert torch.equal(points([0.0, 0.0]), expected)
+    assert not torch.equal(points([0.0, 0.3]), expected)
+    assert (expected != case.x).flatten(1).any(1).sum() >= 6
 
 
 @pytest.mark.parametrize("purifier", [None, Function(lambda x: x, random=False), Linear([], [], [])])

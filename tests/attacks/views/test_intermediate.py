@@ -132,6 +132,70 @@ def test_bf16_is_used_in_its_passes(small):
     assert not torch.equal(looks[0].logits, looks[1].logits)
 
 
+def by_the_formula(defense, x, y, words, a, b):
+    """G <- G + w * the gradient of loss(f((x_t + 1) / 2)) by x_t, then one step back, from the last state to the first.
+
+    Only the purified image is clamped. Each step of the purification is differentiated on its own.
+    """
+    with seeded(words):
+        plan = defense.purifier.plan(x)
+    states, channels = [plan.start], x.shape[1]
+    for step in plan.steps:
+        states.append(step(states[-1]))
+    sizes = [0.0 if one is None else (one.step + 1) ** -a * (one.round + 1) ** -b for one in plan.marks]
+    total, outside = torch.zeros_like(plan.start), []
+    for place in reversed(range(len(plan.steps))):
+        leaf = states[place + 1].detach().requires_grad_()
+        image = (leaf[:, :channels] + 1) / 2
+        outside.append(((image < 0) | (image > 1)).float().mean())
+        if place == len(plan.steps) - 1:
+            image = image.clamp(0, 1)
+        value = MARGIN(defense.classifier(image), y).sum()
+        total = total + sizes[place] / sum(sizes) * torch.autograd.grad(value, leaf)[0]
+        leaf = states[place].detach().requires_grad_()
+        (total,) = torch.autograd.grad(plan.steps[place](leaf), leaf, total)
+    with seeded(words), torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        (total,) = torch.autograd.grad(defense.purifier.plan(leaf).start, leaf, total)
+    return total, torch.stack(outside).mean()
+
+
+@pytest.mark.parametrize("checkpointed", [True, False])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda network, **more: DiffPure(network, t=150, steps=4, **more),
+        lambda network, **more: GDMP(network, t=100, steps=2, rounds=2, **more),
+    ],
+    ids=["diffpure", "gdmp"],
+)
+def test_noisy_states_of_images_on_black_are_not_clamped(make, checkpointed, small):
+    """Many values of noisy states are below 0: a clamp would leave them without a gradient."""
+    network = create("defenses", Spec("diffpure")).network
+    classifier = nn.Sequential(nn.AvgPool2d(4), small().net).requires_grad_(False)
+    defense = as_defense(Defense(classifier, make(network, checkpointed=checkpointed)))
+    x, y = torch.zeros(3, 1, 32, 32), torch.tensor([0, 1, 2])
+    x[:, :, 8:24, 8:24] = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    found = gradient(intermediate(defense, a=0.5, b=0.5), x, y, "black").gradient
+    expected, outside = by_the_formula(defense, x, y, "black", 0.5, 0.5)
+    assert outside > 0.15
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("text", "signed"),
+    [
+        *(("diffpure(steps=3)", True), ("diffpure-sde(steps=2)", True), ("gdmp(steps=2)", True)),
+        *(("ebm-langevin(steps=4)", False), ("likelihood-maximisation(steps=2)", False)),
+    ],
+)
+def test_the_purified_image_alone_is_clamped(text, signed):
+    states = create("defenses", Spec.parse(text)).eval().trace(torch.zeros(1, 1, 32, 32))
+    raw = [(state.state + 1) / 2 if signed else state.state for state in states]
+    assert all(torch.equal(state.image, expected) for state, expected in zip(states[:-1], raw[:-1], strict=True))
+    assert torch.equal(states[-1].image, raw[-1].clamp(0, 1))
+
+
 class Deep(nn.Module):
     """A classifier of many layers, each of which keeps its features for the backward pass."""
 

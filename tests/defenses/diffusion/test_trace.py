@@ -53,7 +53,7 @@ def test_the_last_state_is_the_result_of_forward_bit_for_bit(text, checkpointed)
         assert torch.equal(states[-1].image, purified)
         assert torch.equal(after, after_trace)  # as many random numbers were drawn
         assert (states[-1].step, states[-1].round, float(states[-1].scale)) == (0, 0, 1.0)
-        assert all(state.image.min() >= 0 and state.image.max() <= 1 for state in states)
+        assert 0 <= states[-1].image.min() <= states[-1].image.max() <= 1
 
 
 @EACH

@@ -1,20 +1,22 @@
 """Tests of the figures that papers print, by hand, and of the validation of the counts behind them."""
 
 from dataclasses import asdict, replace
+from itertools import combinations
 
+import numpy as np
 import pytest
 
 from purebench.core.answers import LookCount
 from purebench.core.errors import PurebenchError
 
 from synthetic import merge  # isort: skip
-from purebench.leaderboards.figures_text import VOTE, attack_columns, figure_notes
+from purebench.leaderboards.figures_text import MV, VOTE, attack_columns, figure_notes
 from purebench.records.outcome import Outcome
 from purebench.records.record import Record
 from purebench.results.figures.as_printed import as_printed
 from purebench.results.ranking.rank import rank
 from purebench.results.results import DefenseResult
-from purebench.statistics import gaffke, resubmission_curve, vote_curve
+from purebench.statistics import gaffke, resubmission_curve
 
 CLEAN = ["1" * 12, "1" * 12, "1" * 11 + "0", "1" * 12]
 ATTACKED = ["1" * 12, "1" * 11 + "0", "0" * 12, "1" * 6 + "0" * 6]
@@ -32,8 +34,9 @@ UNMOVED = [
 ]
 
 
-def counted(build, looks=LOOKS, clean=UNMOVED, attacked=ATTACKED):
-    board, records, _ = build.results({"noisy": {"clean": CLEAN, "apgd": attacked}}, draws=12)
+def counted(build, looks=LOOKS, clean=UNMOVED, attacked=ATTACKED, draws=12):
+    unmoved = CLEAN if draws == 12 else ["1" * draws] * 4
+    board, records, _ = build.results({"noisy": {"clean": unmoved, "apgd": attacked}}, draws=draws)
     board = replace(board, attacks=tuple(replace(one, counters=one.name == "apgd") for one in board.attacks))
     records = [
         replace(
@@ -56,14 +59,30 @@ def test_the_figures_are_those_of_the_papers_with_their_clean_counterparts(build
     assert figures.wor.attacked == gaffke([1, 0, 0, 0])
     assert figures.wor.clean == gaffke([1, 0, 0, 1])
     fresh = {one.name: one for one in figures.fresh}
-    assert list(fresh) == ["Avg (fresh)", "Wor.10 (fresh)", "MV.11 (fresh)"]
+    assert list(fresh) == ["Avg (fresh)", "Wor.10 (fresh)", "MV.8 (fresh)"]
     attacked, clean = (found.right(attack)[None] for attack in (found.attacks[1], found.attacks[0]))
     assert fresh["Avg (fresh)"].attacked == found.accuracy(found.attacks[1])
     assert fresh["Avg (fresh)"].clean == found.clean
     assert fresh["Wor.10 (fresh)"].attacked == resubmission_curve(attacked)[9]
     assert fresh["Wor.10 (fresh)"].clean == resubmission_curve(clean)[9]
-    assert fresh["MV.11 (fresh)"].attacked == vote_curve(attacked)[5]
-    assert fresh["MV.11 (fresh)"].clean == vote_curve(clean)[5]
+    assert fresh["MV.8 (fresh)"].attacked.value == pytest.approx(majority_of_subsets(attacked[0], 8))
+    assert fresh["MV.8 (fresh)"].clean.value == pytest.approx(majority_of_subsets(clean[0], 8))
+    assert (
+        0.5 < fresh["MV.8 (fresh)"].attacked.value < 0.75
+    )  # six of twelve draws: neither always right nor always wrong
+
+
+def majority_of_subsets(right, voters):
+    """The share of all subsets of an image's draws in which more than half are right, averaged over images."""
+    return np.mean([[2 * sum(some) > voters for some in combinations(row, voters)] for row in right.tolist()])
+
+
+def test_a_board_of_128_draws_has_the_vote_of_diffbreak_on_cifar10(build):
+    attacked = ["1" * 128, "1" * 64 + "0" * 64, "1" * 65 + "0" * 63, "0" * 128]
+    (found,) = merge(*counted(build, attacked=attacked, draws=128))
+    fresh = {one.name: one.attacked for one in as_printed(found, found.attacks[1]).fresh}
+    assert list(fresh) == ["Avg (fresh)", "Wor.10 (fresh)", "MV.8 (fresh)", "MV.128 (fresh)"]
+    assert fresh["MV.128 (fresh)"] == gaffke([1, 0, 1, 0])  # a tie is wrong
 
 
 def test_the_figure_of_ten_draws_needs_ten_draws(build):
@@ -100,7 +119,9 @@ def test_notes_and_columns_state_the_figures_and_what_vote_is_not(build):
     for one in figures.figures:
         assert f"{one.name} {one.attacked.percent()}, clean {one.clean.percent()}" in told
     assert "images that leave the attack early count with the looks that they had" in told
-    assert notes[-1] == f"MV.K is vote@K; {VOTE}"
+    assert notes[-1] == MV
+    assert "DiffBreak has K = 128 on CIFAR-10 and K = 8 elsewhere" in MV
+    assert MV.endswith(VOTE)
     columns = attack_columns(found, found.attacks[1])
     assert columns["avg_as_diffhammer_prints"] == figures.avg.attacked.value
     assert columns["wor_as_diffhammer_prints_clean_low"] == figures.wor.clean.low

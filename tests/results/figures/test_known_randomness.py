@@ -8,7 +8,13 @@ import pytest
 from purebench.core.errors import PurebenchError
 
 from synthetic import merge  # isort: skip
-from purebench.leaderboards.figures_text import attack_columns, figure_notes
+from purebench.leaderboards.figures_text import (
+    NOT_OPTIMISED,
+    attack_columns,
+    figure_notes,
+    known_text,
+    not_optimised_text,
+)
 from purebench.records.outcome import Outcome
 from purebench.records.record import Record
 from purebench.results.figures.known_randomness import known_randomness
@@ -49,7 +55,7 @@ def test_it_is_printed_beside_the_row_and_never_ranked(build):
     (told,) = (note for note in figure_notes(rank([found])) if "known-randomness" in note)
     accuracy = known_randomness(found, found.attacks[1]).accuracy
     assert told.startswith(
-        f"noisy, known: known-randomness accuracy {accuracy.percent()} (8 seeds, {accuracy.n} images)"
+        f"noisy, known: known-randomness accuracy {accuracy.percent()} (8 seeds, {accuracy.n} images; an upper bound)"
     )
     assert "gap 37.5 [" in told
     assert told.endswith("not ranked")
@@ -57,6 +63,28 @@ def test_it_is_printed_beside_the_row_and_never_ranked(build):
     assert columns["known_randomness_accuracy"] == accuracy.value
     assert columns["known_randomness_seeds"] == 8
     assert attack_columns(found, found.attacks[0])["known_randomness_accuracy"] is None
+
+
+def test_an_accuracy_above_the_robust_accuracy_is_noted(build):
+    """Its true value cannot be: an attacker who knows the random numbers may ignore them."""
+    (found,) = merge(*with_known(build, [8, 8, 8, 8]))
+    figures = known_randomness(found, found.attacks[1])
+    assert (figures.robust, figures.not_optimised) == (found.robust, True)
+    assert found.robust.value < 1
+    assert figures.gap.value < 0
+    expected = f"; not ranked; above the robust accuracy, {100 * found.robust.value:.1f} %: {NOT_OPTIMISED}"
+    assert known_text(figures).endswith(expected)
+    (found,) = merge(*with_known(build, [0, 0, 0, 0]))
+    figures = known_randomness(found, found.attacks[1])
+    assert (figures.not_optimised, not_optimised_text(figures)) == (False, ())
+
+
+def test_the_robust_accuracy_of_other_images_is_no_bound(build):
+    """In a cascade, for example, the attack has no answer on the images that others broke."""
+    answers = {"noisy": {"clean": ["1111"] * 4, "known": ["1111", "0011", "0000", Outcome.SKIPPED]}}
+    (found,) = merge(*with_known(build, [8, 8, 8, None], answers=answers))
+    figures = known_randomness(found, found.attacks[1])
+    assert (figures.robust, figures.not_optimised) == (None, False)
 
 
 def test_images_without_an_answer_are_left_out(build):
