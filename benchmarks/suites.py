@@ -191,7 +191,7 @@ def main(arguments: list[str] | None = None) -> int:
     made.add_argument("--defense", action="append", help="a row of the board, or a spec; may be repeated (all)")
     made.add_argument("--reference", action="append", choices=REFERENCES, help="may be repeated (none)")
     made.add_argument("--images", type=int, default=None, help="only the first so many images")
-    made.add_argument("--block", type=int, help="images a job; small ones lose less when a run is ended (the board's)")
+    made.add_argument("--block", type=int, help="images per job (the board's); with fewer, less is lost when killed")
     made.add_argument("--radius", help="radius, such as 8/255 (the board's)")
     made.add_argument("--store", type=Path, default=Path(".purebench/suites.sqlite"), help="where the records go")
     made.add_argument("--draws", type=int, default=96, help="fresh draws of the headline and of the references (96)")

@@ -21,10 +21,10 @@ MV = (
 )
 """Sentences that stand wherever MV.K is printed."""
 NOT_OPTIMISED = (
-    "the true value is not, so except for chance of the draws, the attack with known randomness was not optimised to "
-    "the end"
+    "its true value cannot be, so the attack with known randomness was not optimised to the end, unless the difference "
+    "is due to chance"
 )
-"""What it means that the accuracy under known randomness is above the robust accuracy."""
+"""Explains an accuracy under known randomness that is above the robust accuracy."""
 
 
 def figure_notes(rows: Sequence[Row]) -> list[str]:

@@ -21,6 +21,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from applicability_rows import every_row  # isort: skip
+from generated_page import write_page  # isort: skip
 
 from purebench.core import registry
 from purebench.core.defense import Defense
@@ -29,6 +30,7 @@ from purebench.core.registry import Spec
 from purebench.core.seeds import seeded
 from purebench.core.threat import ThreatModel
 
+OUTDATED = "docs/attacks.md: the table differs from the purifiers; run python tools/applicability.py"
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "attacks.md"
 MARK = re.compile(r"(<!-- applicability -->\n\n)(?:(?!<!-- ).)*(<!-- end -->)", re.DOTALL)
 ATTACKS = {
@@ -48,7 +50,7 @@ ATTACKS = {
 }
 """A short attack and its view, by what the table calls them."""
 WIDTH = 100
-REASONS = "The reasons in records (that of `exact` is also that of the attacks through `exact`):"
+REASONS = "The reasons in records (attacks that run through `exact` are also skipped for its reason):"
 
 
 @dataclass(frozen=True)
@@ -140,17 +142,7 @@ def written(page: str) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Write or check the page."""
-    page = PAGE.read_text(encoding="utf-8")
-    found = written(page)
-    if list(arguments) == ["--check"]:
-        if page != found:
-            print("docs/attacks.md: the table differs from the purifiers; run python tools/applicability.py")
-        return int(page != found)
-    if arguments:
-        print(__doc__)
-        return 2
-    PAGE.write_text(found, encoding="utf-8")
-    return 0
+    return write_page(PAGE, written, arguments, usage=str(__doc__), outdated=OUTDATED)
 
 
 if __name__ == "__main__":

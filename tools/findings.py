@@ -21,6 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from generated_page import write_page  # isort: skip
+
 from purebench.boards.bundled import bundled
 from purebench.boards.parse import load_board
 from purebench.cli.commands.comparing.cells import points_text
@@ -40,6 +43,7 @@ from purebench.statistics import (
     resubmission_per_image,
 )
 
+OUTDATED = "docs/findings.md: the tables differ from the committed results; run python tools/findings.py"
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "findings.md"
 MARK = re.compile(
     r"(<!-- table (?P<board>[a-z0-9-]+) (?P<part>[a-z]+) -->\n\n)(?:(?!<!-- ).)*(<!-- end -->)", re.DOTALL
@@ -224,17 +228,7 @@ def written(page: str) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Write or check the page."""
-    page = PAGE.read_text(encoding="utf-8")
-    found = written(page)
-    if list(arguments) == ["--check"]:
-        if page != found:
-            print("docs/findings.md: the tables differ from the committed results; run python tools/findings.py")
-        return int(page != found)
-    if arguments:
-        print(__doc__)
-        return 2
-    PAGE.write_text(found, encoding="utf-8")
-    return 0
+    return write_page(PAGE, written, arguments, usage=str(__doc__), outdated=OUTDATED)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@
 
 x_t is the state of the purification at noise level t, and x_t⁰ = sqrt(ᾱ_t)·(2x' - 1) + sqrt(1 - ᾱ_t)·ξ the input at the
 same level with the noise ξ of the same forward process. The authors' code was never complete, and two released versions
-differ from the paper and from each other. The settings reproduce their objectives, up to the scale of the whole. Their
-steps are Auto-PGD's; here they are those that `APGD` takes on random defenses, as all purifiers with such states are.
+differ from the paper and from each other. The settings reproduce their objectives, up to the scale of the whole. The
+released attacks take Auto-PGD's steps. Here the steps are those of `APGD` on random defenses, because every purifier
+with such states is random.
 
 * paper: `levels=10`, `reference=through`, `weight=alpha`; λ is not known to us.
 * DiffBreak (commit 50f8705): all levels, `reference=fixed`, `weight=equal`, λ = the number of levels, because the loss

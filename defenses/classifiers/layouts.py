@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -90,21 +91,31 @@ def _torchvision_name(state: Mapping[str, Any]) -> dict[str, Any] | None:
     No two of them have the same. They are built without memory, which takes seconds for all; RegNets, which cannot be
     built so, are not recognised.
     """
+    shapes = _shapes(state)
+    if not any(shape[:1] == (CLASSES,) for _, shape in shapes):
+        return None
+    return next(({"name": name} for name, own in _torchvision_shapes().items() if own == shapes), None)
+
+
+@cache
+def _torchvision_shapes() -> dict[str, frozenset[tuple[str, tuple[int, ...]]]]:
+    """Return the keys and shapes of torchvision's classifiers, by their names."""
     from torchvision import models
 
-    shapes = {name: value.shape for name, value in state.items() if isinstance(value, Tensor)}
-    if not any(shape[:1] == (CLASSES,) for shape in shapes.values()):
-        return None
-    wanted = {name: shape for name, shape in shapes.items() if not name.endswith(COUNTER)}
+    found = {}
     for name in models.list_models(module=models):
         try:
             with torch.device("meta"):
-                own = torchvision_network(name=name).state_dict()
+                found[name] = _shapes(torchvision_network(name=name).state_dict())
         except NotImplementedError:
             continue
-        if {key: value.shape for key, value in own.items() if not key.endswith(COUNTER)} == wanted:
-            return {"name": name}
-    return None
+    return found
+
+
+def _shapes(state: Mapping[str, Any]) -> frozenset[tuple[str, tuple[int, ...]]]:
+    """Return the keys and shapes of weights, without the counters of batches, which old files lack."""
+    found = {name: tuple(value.shape) for name, value in state.items() if isinstance(value, Tensor)}
+    return frozenset(item for item in found.items() if not item[0].endswith(COUNTER))
 
 
 LAYOUTS = {

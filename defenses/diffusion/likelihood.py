@@ -83,7 +83,7 @@ class LikelihoodMaximisation(DiffusionPurifier):
     def plan(self, x: Tensor) -> Plan:
         """Return the steps of the ascent; noise and timesteps are drawn once."""
         # the state contains the input and the momentum, so that gradients flow through them too
-        plan = Plan(x, torch.cat([x, x, torch.zeros_like(x)], 1), to_image=from_unit, show=unchanged)
+        plan = Plan(x, torch.cat([x, x, torch.zeros_like(x)], 1), to_image=from_unit, earlier_image=unchanged)
         for left, seed in zip(reversed(range(self.steps)), draw_seeds(self.steps), strict=True):
             plan.add(partial(self.step, seed=seed), Mark(step=left))
         return plan

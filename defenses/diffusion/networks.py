@@ -155,9 +155,10 @@ def _check_schedule(place: Path) -> None:
             f"{place}: expected a JSON file, but it cannot be parsed ({brief(error)}); fetch it again."
         ) from error
     for name, value in ASSUMED.items():
-        came = stated.get(name, "nothing" if name == "beta_schedule" else value)
-        if came != value:
+        missing = name == "beta_schedule" and name not in stated
+        if missing or stated.get(name, value) != value:
+            came = "none" if missing else shown(stated[name])
             raise PurebenchError(
-                f"{place}: expected {name} {json.dumps(value)}, but got {shown(came)}; name a network of DDPM's linear "
+                f"{place}: expected {name} {json.dumps(value)}, but got {came}; name a network of DDPM's linear "
                 "schedule that predicts noise."
             )

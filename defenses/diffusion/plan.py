@@ -39,8 +39,8 @@ class Plan:
         x: the purifier's input [N,C,H,W] in [0,1].
         start: the state before the first step, [N,kC,H,W]; the purified images come from its first C channels.
         to_image: maps the first C channels of the last state to the purified images in [0,1].
-        show: maps the first C channels of an earlier state to the classifier's input. It does not clamp: many values of
-            a noisy state lie outside [0,1], where a clamp has no gradient.
+        earlier_image: maps the first C channels of an earlier state to the classifier's input. It does not clamp: many
+            values of a noisy state lie outside [0,1], where a clamp has no gradient.
         steps: the steps.
         marks: what is known of the state after each step; None for a step after which no image is shown, such as one
             that adds the noise of a round.
@@ -49,7 +49,7 @@ class Plan:
     x: Tensor
     start: Tensor
     to_image: Callable[[Tensor], Tensor] = from_signed
-    show: Callable[[Tensor], Tensor] = unclamped_from_signed
+    earlier_image: Callable[[Tensor], Tensor] = unclamped_from_signed
     steps: list[Step] = field(default_factory=list)
     marks: list[Mark | None] = field(default_factory=list)
 
@@ -70,7 +70,7 @@ class Plan:
                 state=self._own(state),
                 step=mark.step,
                 round=mark.round,
-                to_image=self.to_image if place == last else self.show,
+                to_image=self.to_image if place == last else self.earlier_image,
                 scale=self._scalar(mark.level).sqrt(),
                 refer=None if mark.seed is None else partial(self._reference, mark.level, mark.seed),
             )

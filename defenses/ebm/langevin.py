@@ -129,7 +129,7 @@ class EBMLangevin(Purifier):
 
     def plan(self, x: Tensor) -> Plan:
         """Return the steps, whose noise derives from one draw of torch's global generator."""
-        plan = Plan(x, x, from_unit if self.clamp else unchanged, unchanged)
+        plan = Plan(x, x, from_unit if self.clamp else unchanged, earlier_image=unchanged)
         step = partial(langevin, self.energy, rate=self.rate, temperature=self.temperature)
         for left, seed in zip(reversed(range(self.steps)), draw_seeds(self.steps), strict=True):
             plan.add(partial(step, seed=seed), Mark(step=left))

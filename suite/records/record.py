@@ -111,8 +111,8 @@ class Record:
         notes: Notes for readers, such as that the attack's images were corrected (clipped to [0,1], or projected
             because of rounding) before verification.
         warnings: Warnings that the accuracy may be too high, or must be read with care.
-        forwards: Images passed forward through the defense by attack and verification; of a worst-case job, by picking
-            and scoring.
+        forwards: Images passed forward through the defense by attack, counters and verification; of a worst-case job,
+            by picking and scoring.
         backwards: Images passed backward through the defense by the attack.
         pictures: Images for display.
         provenance: Versions and hashes.

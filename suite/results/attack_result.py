@@ -165,7 +165,7 @@ class AttackResult:
 
     @property
     def weighted_passes(self) -> int:
-        """Forwards + 2·backwards: the cost of attack and verification in forward passes."""
+        """Forwards + 2·backwards: the cost of attack, counters and verification in forward passes."""
         return self.forwards + BACKWARD * self.backwards
 
     def to_dict(self) -> dict[str, Any]:

@@ -45,8 +45,8 @@ def check_parametrisation(
     stated = options.get("parametrisation")
     if stated not in (None, expected):
         raise PurebenchError(
-            f"parametrisation: expected {expected} ({MEANINGS[expected]}) for a {kind} network, but got {stated!r}, "
-            "which no purifier here supports; name another checkpoint."
+            f"parametrisation: expected {expected} ({MEANINGS[expected]}) for a network of the layout {kind}, but got "
+            f"{stated!r}; state {expected} if that is what it predicts, else name another checkpoint."
         )
     if kind == "edm":
         _check_edm(content, inferred, stated)

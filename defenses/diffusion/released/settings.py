@@ -100,9 +100,11 @@ def released(name: str, weights: str | None, architecture: Mapping[str, Any] | N
     options = dict(architecture or {})
     if weights is None and path.suffix != CONVERTED and "parametrisation" in where and not names_sub_vp(path):
         options.setdefault("parametrisation", where["parametrisation"])
-    return procedure(
-        name, _network(path, _changed(path), label, json.dumps(options, sort_keys=True, default=repr)), **more
-    )
+    try:
+        text = json.dumps(options, sort_keys=True)
+    except TypeError as error:
+        raise PurebenchError(f"architecture: expected numbers, texts, lists and flags, but got {options}.") from error
+    return procedure(name, _network(path, _changed(path), label, text), **more)
 
 
 def _find(where: Mapping[str, Any], weights: str | None) -> Path:

@@ -53,7 +53,7 @@ def dataset(name: Name, folder: Folder = None) -> None:
 @app.command()
 def board(
     name: Annotated[str, typer.Argument(help="Name of the new board: letters, digits and hyphens.")],
-    source: Annotated[str, typer.Option("--from", help="A bundled board, see purebench list boards.")],
+    source: Annotated[str, typer.Option("--from", help="Name of a bundled board (see purebench list boards).")],
     folder: Folder = None,
 ) -> None:
     """Write a copy of a bundled board, which can be changed, and the JSON schema of boards.

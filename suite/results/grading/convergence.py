@@ -19,7 +19,7 @@ import numpy.typing as npt
 from purebench.results.grading.evidence import Convergence, ConvergenceStatus, Fall, Rung
 from purebench.results.grading.images_needed import images_to_exclude, images_to_show
 from purebench.results.grading.ladder import Ladder, Tried, read_ladder, rung_label
-from purebench.results.results import DefenseResult
+from purebench.results.results import DefenseResult, spec_text
 from purebench.statistics import (
     accuracy,
     compare,
@@ -73,7 +73,7 @@ def convergence(own: DefenseResult, ladder: DefenseResult) -> Convergence | None
     first, last = found.rungs[0], found.rungs[-1]
     lowest = lowest_other(found.others)
     status, reason = decide(found)
-    falling = status is ConvergenceStatus.FALLING
+    falls = significant_falls(found) if status is ConvergenceStatus.FALLING else []
     return Convergence(
         status=status,
         rungs=tuple(
@@ -90,7 +90,8 @@ def convergence(own: DefenseResult, ladder: DefenseResult) -> Convergence | None
         reason=reason,
         images=len(found.images),
         needs=images_needed(found) if status is ConvergenceStatus.UNDECIDED else 0,
-        falls=tuple(dict.fromkeys(one.fall for one in lower(found))) if falling else (),
+        falls=tuple(dict.fromkeys(one.fall for one in falls)),
+        lower=tuple(_described(one.attack) for one in falls if one.fall is Fall.LADDER),
     )
 
 
@@ -110,7 +111,7 @@ def decide(found: Ladder) -> tuple[ConvergenceStatus, str]:
         return ConvergenceStatus.FLAT, (
             f"the accuracy is the same as under random noise ({_percent(first)}, then {_percent(last)})"
         )
-    shown = lower(found)
+    shown = significant_falls(found)
     if shown:
         return ConvergenceStatus.FALLING, "; ".join(one.sentence for one in shown)
     missing = _missing(found, falls)
@@ -138,7 +139,7 @@ def images_needed(found: Ladder) -> int:
 
 
 @dataclass(frozen=True)
-class Lower:
+class SignificantFall:
     """A significant difference that shows that the attacks have not converged.
 
     Attributes:
@@ -152,7 +153,7 @@ class Lower:
     attack: Tried
 
 
-def lower(found: Ladder) -> list[Lower]:
+def significant_falls(found: Ladder) -> list[SignificantFall]:
     """Return what shows that the attacks have not converged.
 
     It is a fall of the last rungs, an attack that ends below the last rung, or an attack of the ladder that ends below
@@ -163,19 +164,25 @@ def lower(found: Ladder) -> list[Lower]:
     """
     first, end = found.rungs[-1 - BACK], found.rungs[-1]
     before, last = first.values, end.values
-    told = [Lower(Fall.RUNGS, f"the last rungs still fall, from {_percent(before)} to {_percent(last)}", end)]
+    told = [SignificantFall(Fall.RUNGS, f"the last rungs still fall, from {_percent(before)} to {_percent(last)}", end)]
     pairs = [(before, last)]
     for other in found.others:
         ends = f"{other.name} ends lower ({_percent(other.values)}, the ladder {_percent(last)})"
-        told.append(Lower(Fall.OTHER, ends, other))
+        told.append(SignificantFall(Fall.OTHER, ends, other))
         pairs.append((last, other.values))
     if found.picked is not None:
         for one in _of_ladder(found):
             name = "the last rung" if one is end else one.name
             ends = f"({_percent(one.values)}, the row {_percent(found.picked)})"
-            told.append(Lower(Fall.LADDER, f"{name} ends below the robust accuracy of the row {ends}", one))
+            told.append(SignificantFall(Fall.LADDER, f"{name} ends below the robust accuracy of the row {ends}", one))
             pairs.append((found.picked, one.values))
     return [one for one, above in zip(told, clearly_above(found.images, pairs), strict=True) if above]
+
+
+def _described(tried: Tried) -> str:
+    """Return an attack as a board names it, such as "square(queries=100)"."""
+    view = "" if tried.attack.gradient == "none" else f" with gradient: {tried.attack.gradient}"
+    return f"{spec_text(tried.attack.spec)}{view}"
 
 
 def _of_ladder(found: Ladder) -> list[Tried]:
@@ -211,7 +218,8 @@ def _missing(found: Ladder, falls: bool) -> list[str]:
     if unsure:
         names = ", ".join(unsure[:NAMED]) + (f" and {len(unsure) - NAMED} more" if len(unsure) > NAMED else "")
         missing.append(f"that no other attack ends {_points(MARGIN)} points lower ({names})")
-    if found.picked is not None and not exceeds_by_less(found.picked, last, MARGIN, LEVEL):
+    row = found.picked
+    if row is not None and not all(exceeds_by_less(row, one.values, MARGIN, LEVEL) for one in _of_ladder(found)):
         missing.append(f"that the ladder does not end {_points(MARGIN)} points below the row")
     return missing
 

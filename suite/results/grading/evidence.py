@@ -192,6 +192,7 @@ class Convergence:
         images: the number of images of the ladder.
         needs: about how many images decide it; 0 unless it is undecided for lack of images.
         falls: what shows that it is falling; empty for another status.
+        lower: the attacks of the ladder that end below the robust accuracy of the row, as a board names them.
     """
 
     status: ConvergenceStatus
@@ -203,3 +204,4 @@ class Convergence:
     images: int = 0
     needs: int = 0
     falls: Sequence[Fall] = ()
+    lower: Sequence[str] = ()

@@ -18,7 +18,7 @@ from purebench.records.outcome import Outcome
 from purebench.results.attack_claims import attack_claim
 from purebench.results.distances import nearest_distances
 from purebench.results.gradient_masking import doubts
-from purebench.results.grading.convergence import BACK, LEVEL, MARGIN, clearly_above, decide, lower
+from purebench.results.grading.convergence import BACK, LEVEL, MARGIN, clearly_above, decide, significant_falls
 from purebench.results.grading.evidence import Convergence, ConvergenceStatus, Fall
 from purebench.results.grading.images_needed import least_images
 from purebench.results.grading.ladder import Ladder, read_ladder
@@ -122,7 +122,7 @@ def of_ladder(read: Ladder, status: ConvergenceStatus, random: bool) -> Iterator
         yield ResultWarning(WarningCode.FLAT_LADDER, FLAT)
     if len(read.rungs) <= BACK + 1:
         return
-    shown = lower(read) if status is ConvergenceStatus.FALLING else []
+    shown = significant_falls(read) if status is ConvergenceStatus.FALLING else []
     if any(one.fall is Fall.RUNGS for one in shown):
         least = least_images(MARGIN, LEVEL / 2)
         yield ResultWarning(WarningCode.INCOMPLETE_OPTIMISATION, INCOMPLETE.format(least))

@@ -77,7 +77,7 @@ def test_effort_auto_is_a_cure_only_with_the_images_that_it_needs(status: Conver
     found = convergence(own, ladder)
     assert found is not None
     told = cure(own, None if status is None else replace(found, status=status, needs=0, falls=(Fall.RUNGS,)))
-    unless = " (unless it has the key effort)" if status is None else ""
+    unless = ", unless the board already has the key effort," if status is None else ""
     assert told.startswith(f"effort: auto{unless} in the board.yaml, then purebench run")
     assert "--images 80" in told  # 72 in whole blocks of 20
 
@@ -98,7 +98,9 @@ def test_effort_auto_is_no_cure_where_more_effort_of_the_same_attack_does_not_he
 
     own, ladder = ladder_results(ENDS, images=100, own={"clean": 0, "apgd": 30})
     assert Fall.LADDER in (convergence(own, ladder) or CASE).falls
-    assert cure(own, convergence(own, ladder)).startswith("the attacks of the ladder (such as apgd(loss=cw)")
+    assert cure(own, convergence(own, ladder)).startswith(
+        "apgd(loss='cw', restarts=2, steps=20) with gradient: exact-or-bpda and square(queries=100) among the attacks"
+    )
 
 
 def test_evidence_that_the_board_declares_is_run_and_not_declared_again() -> None:
@@ -115,12 +117,14 @@ def test_a_bundled_board_is_copied_before_it_is_changed(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     own = graded_result(images=100)
     told = Cures(own, "fashion-quick").change("effort: auto")
-    found = re.fullmatch(r"effort: auto in a copy of the board \((purebench new board .*)\), then (purebench .*)", told)
+    found = re.fullmatch(
+        r"effort: auto in a copy of the board \((purebench new board my-fashion-quick .*)\), then (purebench .*)", told
+    )
     assert found is not None
     done = CliRunner().invoke(app, shlex.split(found[1])[1:])
     assert done.exit_code == 0, done.output
     board = Path(shlex.split(found[2])[2])
-    assert load_board(board).name == "mine"
+    assert load_board(board).name == "my-fashion-quick"
     assert "in a copy" not in Cures(own, "board.yaml").change("effort: auto")
 
 

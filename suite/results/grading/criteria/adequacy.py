@@ -165,7 +165,7 @@ def _share(
 def _convergence(found: Convergence | None, bespoke: bool, cures: Cures) -> Reason:
     least = least_images(MARGIN, LEVEL / 2)  # of the first decision of effort: auto
     if found is None:
-        what = "effort: auto (unless it has the key effort)"
+        what = "effort: auto, unless the board already has the key effort,"
         return thresholds.NO_CONVERGENCE.reason(cures.change(what, at_least=least))
     if found.status is ConvergenceStatus.CONVERGED:
         return Reason(Code.CONVERGENCE, Letter.A, found.reason)
@@ -186,7 +186,7 @@ def _convergence(found: Convergence | None, bespoke: bool, cures: Cures) -> Reas
 def _after_a_fall(found: Convergence, bespoke: bool, least: int, cures: Cures) -> str:
     """Return the cure of attacks that have not converged; more effort of the same attack is not always one."""
     if Fall.LADDER in found.falls:
-        return cures.change("the attacks of the ladder (such as apgd(loss=cw) at its highest effort)", at_least=least)
+        return cures.change(f"{' and '.join(found.lower)} among the attacks", at_least=least)
     if Fall.RUNGS not in found.falls:
         return _search(bespoke, cures)
     if "effort" in cures.result.provenance:  # effort: auto has spent its budget
@@ -243,7 +243,7 @@ def _for_all_rows(cures: Cures) -> str:
     """Return the change that makes the attacks of the row, or those of an accepted challenge, part of the suite."""
     names = [attack.name for attack in cures.result.attacks if attack not in cures.result.common]
     if not names:
-        return cures.change("the attack of the accepted challenge")
+        return cures.change("an attack that finds examples like those of the accepted challenge,")
     return cures.change(f"{' and '.join(names)} without rows")
 
 

@@ -12,8 +12,6 @@ from purebench.results.results import DefenseResult
 SHIPPED = {"fashion-mnist": 1_000}
 """Numbers of images of data sets that come with purebench; those of others are not known here."""
 OTHER_DATA = "a data set with more images"
-COPY = "mine"
-"""Name of the copy of a bundled board that a change needs."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +89,9 @@ class Cures:
             what: the keys to add or to change.
             at_least: the number of images that the change needs.
         """
-        copy = f"{COPY}/board.yaml" if self.bundled else ""
-        where = f"a copy of the board (purebench new board {COPY} --from {self.board})" if copy else "the board.yaml"
+        name = f"my-{self.board}"
+        copy = f"{name}/board.yaml" if self.bundled else ""
+        where = f"a copy of the board (purebench new board {name} --from {self.board})" if copy else "the board.yaml"
         return f"{what} in {where}, then {self.run(self.blocks_of(at_least), evidence=True, copy=copy)}"
 
     def more(self, images: int, *, evidence: bool = False) -> str:

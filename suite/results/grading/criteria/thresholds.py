@@ -175,7 +175,8 @@ FLAT = Fault(Code.CONVERGENCE, D, "the accuracy does not fall with effort, which
 BEATEN = Fault(
     Code.BESPOKE,
     D,
-    "an attack that was written or searched for this defense leaves significantly less than the attacks of the board",
+    "an attack that was written or searched for this defense leaves a significantly lower accuracy than the common "
+    "suite",
 )
 NOT_BESPOKE = Fault(Code.BESPOKE, B, "no attack was written or searched for this defense")
 ATTACK_ERRORS = Fault(Code.ERRORS, B, "an attack errored on images whose score is known nevertheless")
