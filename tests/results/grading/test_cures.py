@@ -99,7 +99,7 @@ def test_effort_auto_is_no_cure_where_more_effort_of_the_same_attack_does_not_he
     own, ladder = ladder_results(ENDS, images=100, own={"clean": 0, "apgd": 30})
     assert Fall.LADDER in (convergence(own, ladder) or CASE).falls
     assert cure(own, convergence(own, ladder)).startswith(
-        "apgd(loss='cw', restarts=2, steps=20) with gradient: exact-or-bpda and square(queries=100) among the attacks"
+        "apgd(steps=20, loss='cw', restarts=2) with gradient: exact-or-bpda and square(queries=100) among the attacks"
     )
 
 
