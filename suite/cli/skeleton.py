@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
+import yaml
+
 from purebench.boards.bundled import bundled
 from purebench.boards.json_schema import FILE_NAME, board_json_schema
 from purebench.core.errors import PurebenchError, did_you_mean
@@ -69,7 +71,7 @@ def write_board(name: str, source: str, folder: Path) -> list[Path]:
     """Write the JSON schema of boards and a copy of a bundled board under another name into a folder.
 
     Args:
-        name: Name of the copy: letters, digits and hyphens.
+        name: Name of the copy: lower-case letters, digits and hyphens.
         source: Name of the bundled board.
         folder: The folder, which is made if needed.
 
@@ -83,13 +85,14 @@ def write_board(name: str, source: str, folder: Path) -> list[Path]:
     boards = bundled()
     if source not in boards:
         raise PurebenchError(f"--from: {source!r} is unknown; {did_you_mean(source, boards)}")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", name) or name in boards:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) or name in boards:
         raise PurebenchError(
-            "new: expected a name of letters, digits and hyphens that no bundled board has, such as mine, but got "
-            f"{name!r}."
+            "new: expected a name of lower-case letters, digits and hyphens that no bundled board has, such as mine, "
+            f"but got {name!r}."
         )
+    written = name if yaml.safe_load(name) == name else f'"{name}"'  # null, true and 123 are no texts in YAML
     text = boards[source].read_text(encoding="utf-8").replace(f"$schema=../{FILE_NAME}", f"$schema={FILE_NAME}")
-    copy = re.sub(r"^name: .*$", f"name: {name}", text, count=1, flags=re.MULTILINE)
+    copy = re.sub(r"^name: .*$", f"name: {written}", text, count=1, flags=re.MULTILINE)
     return _written(folder, {folder / FILE_NAME: board_json_schema(), folder / "board.yaml": copy})
 
 

@@ -90,6 +90,8 @@ def looked(
             for errored in ((0.0, 1.0), (1.0, 0.0))
         )
         decision = worst if worst.result is best.result else replace(worst, result=CheckStatus.UNDECIDED)
+        if any(side.found.errored for side in sides):
+            decision = replace(decision, otherwise=best.estimate)
         if decision.result is CheckStatus.UNDECIDED and unchanged(sides[0].found):
             decision = replace(decision, result=CheckStatus.HOLDS)
         if decision.result is not CheckStatus.UNDECIDED:

@@ -25,10 +25,12 @@ class Decision:
     Attributes:
         result: Whether the claim holds, fails or is undecided.
         estimate: The estimate that decided it.
+        otherwise: The estimate with images that ERRORED counted the other way; None if there are none.
     """
 
     result: CheckStatus
     estimate: Estimate
+    otherwise: Estimate | None = None
 
 
 def at_least(scores: Floats, accuracy: float, confidence: float) -> Decision:

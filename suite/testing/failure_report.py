@@ -28,6 +28,7 @@ from purebench.results.grading.grade import graded
 from purebench.results.ranking.rank import Row, rank
 from purebench.results.results import CLEAN, DefenseResult
 from purebench.statistics import Estimate
+from purebench.testing.decision import Decision
 from purebench.testing.settings import Settings
 
 SHOWN = 8
@@ -153,6 +154,21 @@ def explain(
     for side in sides:
         lines += _of(side, folder, f"{side.row.name}: " if len(sides) > 1 else "", again or side.command)
     return lines
+
+
+def errored_lines(sides: Sequence[Evidence], decision: Decision) -> list[str]:
+    """Return the line about images whose score is unknown; none if all scores are known.
+
+    Args:
+        sides: The defenses of the claim.
+        decision: Its decision, whose estimate counts these images as wrong for the first defense.
+    """
+    if decision.otherwise is None:
+        return []
+    count = sum(side.found.errored for side in sides)
+    how = "as wrong" if len(sides) == 1 else "as wrong for the first defense and as right for the second"
+    told = f"the score of {count} images is unknown: the estimate counts them {how}"
+    return [f"  errored    {told}; the other way round it is {decision.otherwise.percent()}"]
 
 
 def _of(side: Evidence, folder: Path, name: str, again: str) -> list[str]:

@@ -22,7 +22,7 @@ from purebench.execution.incremental import Runner
 from purebench.testing.baseline import read_baseline
 from purebench.testing.claim import Claim
 from purebench.testing.claim_evaluation import find, limits, looked, require_attacked
-from purebench.testing.failure_report import Evidence, check_command, explain, near, stopped, table
+from purebench.testing.failure_report import Evidence, check_command, errored_lines, explain, near, stopped, table
 from purebench.testing.question import (
     Question,
     against,
@@ -217,7 +217,8 @@ class Robustness:
             else:
                 other = question.against or "".join(names[1:])
                 of = f"{names[0]} minus {other}: " if other else ""
-                lines = [*explain(sides, estimate, settings.images, of=of), *grade_lines(reasons), *lines]
+                unknown = [] if decision is None else errored_lines(sides, decision)
+                lines = [*explain(sides, estimate, settings.images, of=of), *unknown, *grade_lines(reasons), *lines]
         return Claim(
             text,
             result,

@@ -66,7 +66,12 @@ def test_a_copy_of_a_bundled_board_is_the_same_board_under_another_name(own_fold
     ("name", "source", "told"),
     [
         ("mine", "fashion-quik", "'fashion-quik' is unknown; did you mean 'fashion-quick'"),
-        ("fashion-linf", "fashion-quick", "expected a name of letters, digits and hyphens that no bundled board has"),
+        (
+            "fashion-linf",
+            "fashion-quick",
+            "lower-case letters, digits and hyphens that no bundled board has",
+        ),
+        ("Mine", "fashion-quick", "but got 'Mine'"),
         ("a b", "fashion-quick", "but got 'a b'"),
         ("../up", "fashion-quick", "but got '../up'"),
     ],
@@ -75,6 +80,12 @@ def test_a_board_is_not_copied_from_nowhere_or_under_a_bad_name(name: str, sourc
     with pytest.raises(PurebenchError, match=re.escape(told)):
         write_board(name, source, Path("mine"))
     assert not any(Path().iterdir())
+
+
+@pytest.mark.parametrize("name", ["null", "true", "123", "1e5"])
+def test_a_copy_whose_name_is_no_text_in_yaml_can_be_read(name: str) -> None:
+    write_board(name, "fashion-quick", Path("copy"))
+    assert load_board(Path("copy/board.yaml")).name == name
 
 
 def test_a_copy_overwrites_no_board(own_folder: Path) -> None:

@@ -125,6 +125,19 @@ def test_bespoke_attacks_of_the_board_decide_claims_about_one_row_and_no_compari
     assert compared.estimate.value > -0.3  # both under the common suite
 
 
+def test_images_of_unknown_score_have_both_estimates(settings: Settings, tmp_path: Path) -> None:
+    """An attack that raises leaves the images unknown that no other attack breaks."""
+    source = "def boom():\n    def attack(view, x, y, threat):\n        raise RuntimeError('no')\n    return attack\n"
+    (tmp_path / "boom.py").write_text(source, encoding="utf-8")
+    board = yaml.safe_load(Path(str(settings.board)).read_text(encoding="utf-8"))
+    board["attacks"]["boom"] = {"use": "boom.py:boom"}
+    (tmp_path / "errors.yaml").write_text(yaml.safe_dump(board, sort_keys=False), encoding="utf-8")
+    found = Robustness(settings.but({"board": tmp_path / "errors.yaml"})).at_most("trades", 0.99)
+    assert found.result is CheckStatus.UNDECIDED
+    assert "images is unknown: the estimate counts them as wrong; the other way round it is" in found.message
+    assert "errored    the score of" in found.message
+
+
 def test_an_errored_defense_fails_even_a_claim_of_0_percent(settings: Settings, tmp_path: Path) -> None:
     found = Robustness(settings).at_least(f"{tmp_path}/own.py:crash", 0.0)
     assert found.result is CheckStatus.FAILS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -52,7 +53,7 @@ def dataset(name: Name, folder: Folder = None) -> None:
 
 @app.command()
 def board(
-    name: Annotated[str, typer.Argument(help="Name of the new board: letters, digits and hyphens.")],
+    name: Annotated[str, typer.Argument(help="Name of the new board: lower-case letters, digits and hyphens.")],
     source: Annotated[str, typer.Option("--from", help="Name of a bundled board (see purebench list boards).")],
     folder: Folder = None,
 ) -> None:
@@ -69,7 +70,7 @@ def board(
     written = write_board(name, source, folder or Path(name))
     for path in written:
         typer.echo(f"wrote {path}")
-    typer.echo(f"next, from here:\n  purebench run {written[-1]}")
+    typer.echo(f"next, from here:\n  purebench run {shlex.quote(str(written[-1]))}")
 
 
 def _write(kind: str, name: str, folder: Path | None) -> None:

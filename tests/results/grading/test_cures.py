@@ -15,6 +15,7 @@ from purebench.cli.main import app
 from purebench.core.registry import Spec
 from purebench.core.warning_codes import ResultWarning, WarningCode
 from purebench.data.adapt import load_images
+from purebench.records.outcome import Outcome
 from purebench.results.attack_result import AttackResult
 from purebench.results.grading.convergence import convergence
 from purebench.results.grading.criteria.cures import SHIPPED, Cures
@@ -26,6 +27,7 @@ from purebench.results.results import DefenseResult
 from graded import result as graded_result  # isort: skip
 from graded import CONVERGED as CASE, control, lost, some  # isort: skip
 from ladders import ladder_results  # isort: skip
+from synthetic import make_results  # isort: skip
 
 ROW = "'row(alpha=0.5)'"
 ENDS = {"random-noise": 10, "rung-1": 45, "rung-2": 50, "rung-3": 50, "rung-4": 50, "square": 40, "transfer": 30}
@@ -179,6 +181,39 @@ def test_after_a_search_the_cure_is_not_another_search_but_the_attack_for_all_ro
     told = reasons(searched, warnings=(FLAT,))[Code.MASKING].cure
     assert told.startswith("found without rows in the board.yaml, then purebench run")
     assert "break" not in told
+
+
+def test_attacks_that_are_bespoke_to_other_rows_are_in_no_cure() -> None:
+    own, _ = ladder_results(FEW, images=20)
+    (attack,) = (one for one in own.attacks if one.name == "apgd")
+    attacks = own.board["attacks"]
+    board = {
+        **own.board,
+        "attacks": {
+            **attacks,
+            "found": {**attacks["apgd"], "rows": ["row"]},
+            "other": {**attacks["apgd"], "rows": ["vae"]},
+            "failed": {**attacks["apgd"], "rows": ["row"]},
+        },
+    }
+    more = [
+        replace(attack, name="found"),
+        replace(attack, name="other", outcomes=(Outcome.SKIPPED,) * 20, draws=("",) * 20),
+        replace(attack, name="failed", outcomes=(Outcome.ERRORED,) * 20, draws=("",) * 20),
+    ]
+    searched = replace(own, board=board, attacks=(*own.attacks, *more))
+    told = reasons(searched, warnings=(FLAT,))[Code.MASKING].cure
+    assert told.startswith("found without rows in the board.yaml, then purebench run")
+
+
+def test_a_defense_that_fails_itself_is_corrected_and_not_attacked_otherwise() -> None:
+    failed = {"clean": [Outcome.ERRORED] * 40, "apgd": [Outcome.ERRORED] * 40}
+    (found,) = make_results({"row": failed}, block=40)[2]
+    graded = grade(found, origin="board.yaml")
+    for part, code in ((graded.adequacy, Code.ATTACKED), (graded.integrity, Code.ERRORS)):
+        (reason,) = (one for one in part.reasons if one.code is code)
+        assert reason.cure.startswith("purebench check ")
+        assert " shows the cause; correct the defense, then purebench run " in reason.cure
 
 
 def test_the_cure_of_undecided_controls_is_twice_the_images_and_that_of_easy_ones_is_harder_ones() -> None:

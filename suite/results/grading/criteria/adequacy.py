@@ -69,8 +69,7 @@ def adequacy(
         cures: the commands for the row.
     """
     if not result.attacked:
-        cure = cures.change("an attack that applies to the defense, such as apgd with gradient: bpda,")
-        return _part([thresholds.NOT_ATTACKED.reason(cure)])
+        return _part([thresholds.NOT_ATTACKED.reason(_for_an_attack(result, cures))])
     if nothing_left(result):
         told = "no image is right at its picked adversarial example, so that no attack can lower the accuracy"
         return _part([Reason(Code.ATTACKED, Letter.A, told)])
@@ -83,6 +82,15 @@ def adequacy(
         _bespoke(result, bespoke, cures),
     ]
     return _part(found)
+
+
+def _for_an_attack(result: DefenseResult, cures: Cures) -> str:
+    """Return the cure of a row on which no attack of the common suite has a result."""
+    if result.failed:
+        return cures.correct()
+    if ran_bespoke(result):
+        return _for_all_rows(cures)
+    return cures.change("an attack that applies to the defense, such as apgd with gradient: bpda,")
 
 
 def nothing_left(result: DefenseResult) -> bool:
@@ -241,7 +249,12 @@ def _search(bespoke: bool, cures: Cures) -> str:
 
 def _for_all_rows(cures: Cures) -> str:
     """Return the change that makes the attacks of the row, or those of an accepted challenge, part of the suite."""
-    names = [attack.name for attack in cures.result.attacks if attack not in cures.result.common]
+    row, attacks = cures.result.name, cures.result.board["attacks"]
+    names = [
+        attack.name
+        for attack in cures.result.attacks
+        if row in (attacks[attack.name].get("rows") or ()) and not (attack.skipped or attack.failed)
+    ]
     if not names:
         return cures.change("an attack that finds examples like those of the accepted challenge,")
     return cures.change(f"{' and '.join(names)} without rows")

@@ -125,6 +125,10 @@ class Cures:
             return f"robustness.honest(defense, board={self.board!r}) in a test"
         return command("check", self.defense, board=self.board)
 
+    def correct(self) -> str:
+        """Return the command that shows why a defense fails, and the one that runs its errored jobs again."""
+        return f"{self.check()} shows the cause; correct the defense, then {self.run(retry_errors=True)}"
+
     def search(self) -> str:
         """Return the command that searches for an attack on the defense."""
         if self.in_memory:

@@ -11,7 +11,7 @@ from purebench.results.grading.criteria import thresholds
 from purebench.results.grading.criteria.cures import Cures
 from purebench.results.grading.criteria.letters import Code, Letter, PartGrade, Reason, ordered
 from purebench.results.grading.evidence import ControlScore
-from purebench.results.results import DefenseResult
+from purebench.results.results import CLEAN, DefenseResult
 
 OF_CONTRACT = frozenset({WarningCode.GRADIENT_MODE, WarningCode.PROBABILITIES})
 """Warnings of a row that concern the answers of the defense; its other warnings are signs of gradient masking."""
@@ -44,7 +44,8 @@ def _errors(result: DefenseResult, cures: Cures) -> Reason:
     count = len(result.images)
     unknown = int((result.doubtful | ~result.scored).sum())
     failing = [attack.name for attack in result.attacks if attack.reasons]
-    again = cures.run(retry_errors=True)
+    broken = any(attack.name == CLEAN and attack.failed for attack in result.attacks)
+    again = cures.correct() if broken else cures.run(retry_errors=True)
     if unknown:
         told = f"the score of {unknown} of {count} images is unknown"
         return thresholds.UNKNOWN_SCORES.reason(unknown / count, told, again)

@@ -152,7 +152,7 @@ THRESHOLDS = (
     DRAWS,
 )
 
-NOT_ATTACKED = Fault(Code.ATTACKED, F, "no attack of the board has a result")
+NOT_ATTACKED = Fault(Code.ATTACKED, F, "no attack of the common suite has a result")
 BELOW_TRUTH = Fault(Code.TRUTHS, F, "a control is measured significantly below what is proven of it")
 BROKEN_CONTRACT = Fault(Code.CONTRACT, D, "the defense answers differently during gradients, or returns probabilities")
 MASKED = Fault(Code.MASKING, D, "a warning of gradient masking")
