@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -60,14 +61,23 @@ class Module:
 
     def tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         """Yield the parameters and the persistent buffers by name, as `state_dict` names them."""
+        if not isinstance(self.state, Mapping):
+            raise pickle.UnpicklingError(f"the state of a module is a {type(self.state).__name__}, not a dict")
         left_out = self.state.get("_non_persistent_buffers_set", ())
         for group in ("_parameters", "_buffers"):
-            for name, value in self.state.get(group, {}).items():
+            for name, value in self._group(group).items():
                 if isinstance(value, Tensor) and name not in left_out:
                     yield f"{prefix}{name}", value.detach()
-        for name, inner in self.state.get("_modules", {}).items():
+        for name, inner in self._group("_modules").items():
             if isinstance(inner, Module):
                 yield from inner.tensors(f"{prefix}{name}.")
+
+    def _group(self, name: str) -> Mapping[str, Any]:
+        """Return one of the dicts that torch keeps in a module. Raises UnpicklingError if it is none."""
+        group = self.state.get(name, {})
+        if not isinstance(group, Mapping):
+            raise pickle.UnpicklingError(f"{name} of a module is a {type(group).__name__}, not a dict")
+        return group
 
 
 class Ignored:
@@ -115,6 +125,10 @@ ALLOWED: dict[str, Callable[..., Any]] = {
 numpy as arguments, such as sqrt(0.5)."""
 
 
+SIZED = ("PUT", "BINPUT", "LONG_BINPUT", "FRAME")
+"""Opcodes with a number for which an unpickler reserves memory at once."""
+
+
 class Reader(pickle.Unpickler):
     """Unpickler that creates tensors, plain values and modules as plain objects."""
 
@@ -126,6 +140,18 @@ class Reader(pickle.Unpickler):
         if module.startswith(("torch.nn.modules.", "torch_utils.", "training.")):
             return Module
         raise Forbidden(f"{module}.{name}")
+
+
+def _check_numbers(data: bytes) -> None:
+    """Check that a pickle is complete and asks for no more memory than its size explains, without loading it.
+
+    Raises:
+        UnpicklingError: If an index of its memo or the length of a frame is larger than the pickle.
+        ValueError: If it is cut short, also within a value whose length it states.
+    """
+    for code, value, _ in pickletools.genops(data):
+        if code.name in SIZED and isinstance(value, int) and value > len(data):
+            raise pickle.UnpicklingError(f"{code.name} of {value} in a file of {len(data)} bytes")
 
 
 def read_persistent(path: Path) -> dict[str, Network]:
@@ -143,8 +169,15 @@ def read_persistent(path: Path) -> dict[str, Network]:
     if not path.is_file():
         raise PurebenchError(f"{path}: expected a network pickle ({ENDING}), but there is no such file.")
     try:
-        with path.open("rb") as file:
-            content = Reader(file).load()
+        data = path.read_bytes()
+        _check_numbers(data)
+        content = Reader(io.BytesIO(data)).load()
+        entries = content.items() if isinstance(content, Mapping) else ()
+        found = {
+            str(name): Network(dict(value.tensors()), value.class_name)
+            for name, value in entries
+            if isinstance(value, Module)
+        }
     except Forbidden as error:
         weights = str(path.with_suffix(".pt"))
         raise PurebenchError(
@@ -160,21 +193,18 @@ def read_persistent(path: Path) -> dict[str, Network]:
         ValueError,
         TypeError,
         AttributeError,
-        RuntimeError,
+        ArithmeticError,
+        MemoryError,
+        RuntimeError,  # RecursionError for a module that contains itself
     ) as error:
         raise PurebenchError(
             f"{path}: expected a network pickle of NVIDIA's layout, but it cannot be read as one "
-            f"({str(error)[:200]}); fetch it again."
+            f"({str(error)[:200] or type(error).__name__}); fetch it again."
         ) from error
-    entries = content.items() if isinstance(content, Mapping) else ()
-    found = {
-        str(name): Network(dict(value.tensors()), value.class_name)
-        for name, value in entries
-        if isinstance(value, Module)
-    }
     found = {name: state for name, state in found.items() if state}
     if not found:
+        came = "one without weights" if isinstance(content, Mapping) else f"a {type(content).__name__}"
         raise PurebenchError(
-            f"{path}: expected a dict with a network, such as 'ema', but got {type(content).__name__}."
+            f"{path}: expected a dict with a network, such as 'ema', but got {came}; name another pickle."
         )
     return found

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from purebench.core import third_party
 from purebench.core.errors import PurebenchError
@@ -79,17 +80,17 @@ def _blocks(state: Mapping[str, Any], first: str, convolution: str) -> dict[str,
         first: keys of the first group's blocks, up to their number.
         convolution: key of a block's first convolution.
     """
-    found = [name for name in state if re.fullmatch(rf"{re.escape(first)}\.\d+\.{convolution}\.weight", name)]
-    if not found:
+    pattern = rf"{re.escape(first)}\.\d+\.{convolution}\.weight"
+    found = [value for name, value in state.items() if re.fullmatch(pattern, name)]
+    if not found or not isinstance(found[0], Tensor) or not found[0].ndim:
         return None
-    return {"depth": 6 * len(found) + 4, "width": state[found[0]].shape[0] // 16}
+    return {"depth": 6 * len(found) + 4, "width": found[0].shape[0] // 16}
 
 
 def _torchvision_name(state: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the name of the classifier of torchvision that has just these keys and shapes, or None.
 
-    No two of them have the same. They are built without memory, which takes seconds for all; RegNets, which cannot be
-    built so, are not recognised.
+    No two of them have the same. They are built without memory, which takes seconds for all.
     """
     shapes = _shapes(state)
     if not any(shape[:1] == (CLASSES,) for _, shape in shapes):
@@ -102,14 +103,10 @@ def _torchvision_shapes() -> dict[str, frozenset[tuple[str, tuple[int, ...]]]]:
     """Return the keys and shapes of torchvision's classifiers, by their names."""
     from torchvision import models
 
-    found = {}
-    for name in models.list_models(module=models):
-        try:
-            with torch.device("meta"):
-                found[name] = _shapes(torchvision_network(name=name).state_dict())
-        except NotImplementedError:
-            continue
-    return found
+    return {
+        name: _shapes(without_memory(torchvision_network, name=name).state_dict())
+        for name in models.list_models(module=models)
+    }
 
 
 def _shapes(state: Mapping[str, Any]) -> frozenset[tuple[str, tuple[int, ...]]]:
@@ -128,8 +125,22 @@ PREFIXES = ("module.0.", "0.")
 """What keys may begin with besides DataParallel's prefix: the place of a classifier after its normalisation."""
 
 
+class _WithValues(TorchFunctionMode):
+    """Creates the tensors that are computed with, not trained, on the CPU, because they need values.
+
+    torchvision's RegNets compute their widths from `torch.arange` and their depths from `torch.tensor`.
+    """
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call a function of torch, on the CPU if it creates a tensor from numbers."""
+        kwargs = dict(kwargs or {})
+        if function in (torch.arange, torch.tensor):
+            kwargs.setdefault("device", "cpu")
+        return function(*args, **kwargs)
+
+
 def without_memory(build: Callable[..., nn.Module], **architecture: Any) -> nn.Module:
-    """Build a network without memory for its weights, if it can be built so; torchvision's RegNets cannot.
+    """Build a network without memory for its weights.
 
     Args:
         build: builds the network.
@@ -139,7 +150,8 @@ def without_memory(build: Callable[..., nn.Module], **architecture: Any) -> nn.M
         with torch.device("meta"):
             return build(**architecture)
     except NotImplementedError:
-        return build(**architecture)
+        with torch.device("meta"), _WithValues():
+            return build(**architecture)
 
 
 def kind_of_classifier(content: Mapping[str, Any]) -> str | None:
@@ -170,7 +182,9 @@ def classifier_network(
         architecture = LAYOUTS[kind].infer(unwrapped.state)
     if architecture is None:
         some = ", ".join(map(str, list(unwrapped.state)[:3]))
-        raise PurebenchError(f"{path}: expected the keys of a {kind}, but its keys are {some} …; leave out --kind.")
+        cure = "leave out --kind" if kind_of_classifier(content) else f"name a checkpoint of the kind {kind}"
+        shapes = f", with {CLASSES:,} classes as published" if kind == "torchvision" else ""
+        raise PurebenchError(f"{path}: expected the keys of a {kind}{shapes}, but its keys are {some} …; {cure}.")
     model = without_memory(LAYOUTS[kind].build, **architecture)
     weights = with_counters(unwrapped, model.state_dict())
     model = filled(path, model, weights.state)

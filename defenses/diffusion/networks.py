@@ -83,6 +83,11 @@ def network(weights: str | Path, architecture: Mapping[str, Any] | None = None, 
     """
     if label not in LABELS:
         raise PurebenchError(f"label: expected {' or '.join(LABELS)}, but got {label!r}.")
+    if architecture is not None and not isinstance(architecture, Mapping):
+        raise PurebenchError(
+            f"architecture: expected arguments by name, such as {{'parametrisation': '{LINEAR}'}}, but got "
+            f"{shown(architecture)}; write them so, or leave it out."
+        )
     path, options = Path(weights).expanduser(), dict(architecture or {})
     if path.is_dir():
         model = _from_diffusers(path, options)
@@ -107,20 +112,20 @@ def _from_diffusers(folder: Path, options: Mapping[str, Any]) -> nn.Module:
     """Load a folder that UNet2DModel saved; its schedule, stored with it or stated, must be the linear one."""
     from diffusers import UNet2DModel
 
+    places = (folder / SCHEDULER, folder.parent / "scheduler" / SCHEDULER)
+    found = [place for place in places if place.is_file()]
+    stated = f"state architecture={{'parametrisation': '{LINEAR}'}} if the network predicts {MEANINGS[LINEAR]}"
     if options not in ({}, {"parametrisation": LINEAR}):
         raise PurebenchError(
             f"{folder}: expected no architecture but parametrisation={LINEAR}, because config.json states it, but got "
-            f"{dict(options)}; leave it out."
+            f"{dict(options)}; {'leave it out' if found else stated}."
         )
-    places = (folder / SCHEDULER, folder.parent / "scheduler" / SCHEDULER)
-    found = [place for place in places if place.is_file()]
     for place in found:
         _check_schedule(place)
     if not found and (folder / "config.json").is_file() and not options:
         raise PurebenchError(
             f"{folder}: expected {SCHEDULER} in it or in {places[1].parent}, which states the noise schedule and what "
-            f"the network predicts, but there is none; copy that of its pipeline, or state "
-            f"architecture={{'parametrisation': '{LINEAR}'}} if the network predicts {MEANINGS[LINEAR]}."
+            f"the network predicts, but there is none; copy that of its pipeline, or {stated}."
         )
     try:
         model, report = UNet2DModel.from_pretrained(  # type: ignore[no-untyped-call]
@@ -154,6 +159,8 @@ def _check_schedule(place: Path) -> None:
         raise PurebenchError(
             f"{place}: expected a JSON file, but it cannot be parsed ({brief(error)}); fetch it again."
         ) from error
+    if not isinstance(stated, dict):
+        raise PurebenchError(f"{place}: expected a JSON object, but got {shown(stated)}; fetch it again.")
     for name, value in ASSUMED.items():
         missing = name == "beta_schedule" and name not in stated
         if missing or stated.get(name, value) != value:

@@ -80,8 +80,9 @@ def read_official(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
     Args:
         path: the checkpoint.
         trust: whether to unpickle any content, which runs any code in it; only at the user's request (`purebench
-            convert --trust`). argparse's Namespaces (many authors' `opts`) then become dicts. Otherwise only tensors
-            and plain values are created.
+            convert --trust`). argparse's Namespaces (many authors' `opts`) then become dicts, and modules their state
+            dicts; a file that is a module is read as its `state_dict`. Otherwise only tensors and plain values are
+            created.
 
     Raises:
         PurebenchError: If the file is missing, cut short or damaged, holds more than tensors and plain values, or is
@@ -94,6 +95,7 @@ def read_official(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
         )
     try:
         data = torch.load(path, map_location="cpu", weights_only=not trust)
+        data = _plain({"state_dict": data} if isinstance(data, nn.Module) else data) if trust else data
     except UnpicklingError as error:
         if name := _forbidden(str(error)):
             command = shlex.join(["purebench", "convert", "--trust", str(path), str(path.with_suffix(CONVERTED))])
@@ -111,7 +113,7 @@ def read_official(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
         raise PurebenchError(_cut(path, error)) from error
     if not isinstance(data, dict):
         raise PurebenchError(f"{path}: expected a checkpoint that is a dict, but got a {type(data).__name__}.")
-    return _plain(data) if trust else data
+    return data
 
 
 def load_official(path: Path, kind: str, read: Read, build: Build, *, temperature: float = NO_TEMPERATURE) -> nn.Module:
@@ -159,7 +161,9 @@ def _cut(path: Path, error: Exception) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return the value with Namespaces converted to dicts, at any depth."""
+    """Return the value with Namespaces and modules converted to dicts, at any depth."""
+    if isinstance(value, nn.Module):
+        return value.state_dict()
     if isinstance(value, Namespace):
         value = vars(value)
     if isinstance(value, Mapping):

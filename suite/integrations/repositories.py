@@ -195,7 +195,12 @@ def from_pipeline(
         raise PurebenchError(
             f"from_pipeline: expected the variance {', '.join(VARIANCES)}, but got {variance!r}; pass variance=beta."
         )
-    if 1 <= t <= len(levels) and not levels[t - 1] > 0:  # with rescale_betas_zero_snr
+    if not torch.as_tensor(levels).isfinite().all():
+        raise PurebenchError(
+            "from_pipeline: expected finite alphas_cumprod of the scheduler, but got NaN or infinity; make the "
+            "scheduler again."
+        )
+    if isinstance(t, int) and 1 <= t <= len(levels) and not levels[t - 1] > 0:  # with rescale_betas_zero_snr
         raise PurebenchError(
             f"from_pipeline: expected a t at which the scheduler keeps a part of the image, but at t={t} its alpha-bar "
             f"is {float(levels[t - 1]):g}; choose a smaller t."

@@ -119,6 +119,30 @@ def test_missing_images_classifier_and_rows_are_reported_together(board: Board, 
     assert "\n" not in str(caught.value)
 
 
+def test_missing_models_are_reported_although_the_images_cannot_be_downloaded(
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision.datasets import CIFAR10
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(CIFAR10, "download", refused)
+    monkeypatch.setenv("PUREBENCH_DATA", str(tmp_path / "data"))
+    definition = board.to_dict()
+    definition["dataset"] |= {"use": "cifar10"}
+    with pytest.raises(PurebenchError, match="no network"):  # the classifier is here
+        prepare(parse_board(definition))
+    definition["classifier"] = {f"{tmp_path}/published.py:published": {"place": str(tmp_path / "classifier.pt")}}
+    with pytest.raises(MissingFiles) as caught:
+        prepare(parse_board(definition))
+    assert [Path(file.place).name for file in caught.value.files] == [
+        "cifar-10-python.tar.gz",
+        "classifier.pt",
+        "weights.pt",
+    ]
+
+
 def test_other_errors_of_a_row_stop_the_board(board: Board, tmp_path: Path) -> None:
     definition = board.to_dict()
     definition["defenses"]["broken"] = {f"{tmp_path}/published.py:broken": {"place": "x"}}

@@ -91,6 +91,22 @@ def test_kind_is_detected_from_the_official_keys(tmp_path):
             kind_of(tmp_path, other)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {1: torch.zeros(2)},
+        {"model": {"all_modules.0.weight": torch.zeros(2, 2), 3: torch.zeros(2)}},
+        {"model.map_layer0.weight": 3, "model.enc.8x8_conv.weight": 3, "w": torch.zeros(2)},
+        {"block1.layer.0.conv1.weight": 3},
+        {"block1.layer.0.conv1.weight": torch.zeros(())},
+    ],
+)
+def test_keys_and_values_of_other_types_are_rejected(tmp_path, content):
+    torch.save(content, path := tmp_path / "odd.pt")
+    with pytest.raises(PurebenchError, match=r"odd\.pt: .*expected"):
+        convert(path, tmp_path / "odd.safetensors")
+
+
 def test_converted_nvae_is_the_same_model(home):
     file, out = home / "models/NVAE/celeba64/last.pt", home / "n.safetensors"
     official = load_official(file, "nvae", *KINDS["nvae"](), temperature=0.6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import pickletools
 import re
+import struct
 import sys
 import types
 from fractions import Fraction
@@ -146,12 +147,33 @@ class Harmful:
         return exec, (SOURCE,)
 
 
+def cyclic():
+    """Return a module that contains itself."""
+    model = nn.Sequential(nn.Linear(2, 2))
+    model._modules["self"] = model
+    return model
+
+
+def described(meta):
+    """Return a pickle of a network of NVIDIA's classes with this description, whatever it is."""
+    reconstruct = b"ctorch_utils.persistence\n_reconstruct_persistent_obj\n"
+    return b"\x80\x02}\x8c\x03ema" + reconstruct + pickle.dumps(meta, protocol=2)[2:-1] + b"\x85Rs."
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (pickle.dumps({"ema": Harmful()}), r"names builtins\.exec, which is not read"),
         (pickle.dumps({"ema": 3}), "expected a dict with a network"),
         (pickle.dumps([nn.Identity]), "expected a dict with a network"),
+        (pickle.dumps({"ema": cyclic()}), "recursion"),
+        (described({"state": [1, 2]}), "the state of a module is a list"),
+        (described({"state": {"_parameters": [1, 2]}}), "_parameters of a module is a list"),
+        (described({"state": {"_modules": "zz"}}), "_modules of a module is a str"),
+        (described(3), "cannot be read as one"),
+        (b"\x80\x04\x8e" + struct.pack("<Q", 1 << 45) + b"abc.", "only 4 remain"),
+        (b"\x80\x02Nr" + struct.pack("<I", 0xFFFFFFF0) + b".", "LONG_BINPUT of 4294967280 in a file of 9 bytes"),
+        (b"\x80\x04\x95" + struct.pack("<Q", 1 << 62) + b"N.", "FRAME of"),
         (b"<html>", "cannot be read as one"),
         (b"", "cannot be read as one"),
     ],

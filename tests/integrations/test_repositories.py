@@ -226,6 +226,12 @@ def test_schedule_of_a_pipeline_is_that_of_its_betas(x):
     with pytest.raises(PurebenchError, match="at t=1000 its alpha-bar is 0; choose a smaller t"):
         from_pipeline(pipeline, t=1000)
     assert from_pipeline(pipeline, t=999, steps=2)(x).isfinite().all()
+    for t in (10.5, "a", None):
+        with pytest.raises(PurebenchError, match=r"expected whole t in 1\.\.1000"):
+            from_pipeline(pipeline, t=t)
+    pipeline.scheduler.alphas_cumprod = pipeline.scheduler.alphas_cumprod * float("nan")
+    with pytest.raises(PurebenchError, match="expected finite alphas_cumprod"):
+        from_pipeline(pipeline)
 
 
 def test_a_pipeline_whose_scheduler_clips_nothing_is_not_clipped():

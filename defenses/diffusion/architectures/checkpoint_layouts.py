@@ -103,7 +103,7 @@ def is_published(inferred: Mapping[str, Any]) -> bool:
 def is_ddpmpp(state: Mapping[str, Any]) -> bool:
     """Return whether a checkpoint has the layout of score_sde: the whole training state, or only that of its model."""
     model = state.get("model", state)
-    return isinstance(model, Mapping) and any("all_modules.0." in name for name in model)
+    return isinstance(model, Mapping) and any("all_modules.0." in str(name) for name in model)
 
 
 def check_family(checkpoint: Mapping[str, Any]) -> None:
@@ -140,7 +140,7 @@ def averaged(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
         PurebenchError: If the number or the shapes of the averages do not fit the model.
     """
     model = checkpoint.get("model", checkpoint)
-    state = {name.removeprefix("module."): value for name, value in model.items()}
+    state = {str(name).removeprefix("module."): value for name, value in model.items()}
     state.pop("sigmas", None)
     shadows = checkpoint.get("ema", {}).get("shadow_params")
     if shadows is None:

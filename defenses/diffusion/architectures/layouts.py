@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from purebench.core.errors import PurebenchError
 from purebench.defenses.checkpoints import brief, check_keys, in_float32
@@ -106,6 +106,11 @@ def build(path: Path, content: Mapping[str, Any], options: Mapping[str, Any]) ->
                 f"expected the keys of {', '.join(layout.family for layout in LAYOUTS.values())}, but got "
                 f"{', '.join(map(str, list(unwrapped.state)[:3]))}…; name such a checkpoint, or diffusers' folder."
             )
+        for name, value in unwrapped.state.items():
+            if not isinstance(value, Tensor):
+                raise PurebenchError(
+                    f"expected {name!r} to be a tensor, but got {type(value).__name__}; fetch the file again."
+                )
         layout = LAYOUTS[kind]
         inferred = layout.infer(unwrapped.state)
         architecture = {**inferred, **given}

@@ -16,7 +16,7 @@ from purebench.cli.main import app
 from purebench.core.errors import MissingFiles, PurebenchError
 from purebench.core.registry import Spec, create
 from purebench.core.seeds import seeded
-from purebench.defenses.checkpoints import save
+from purebench.defenses.checkpoints import load, save
 from purebench.defenses.classifiers import published
 from purebench.defenses.classifiers.layouts import (
     classifier_network,
@@ -27,6 +27,7 @@ from purebench.defenses.classifiers.layouts import (
     without_memory,
 )
 from purebench.defenses.classifiers.published import CIFAR10_MEAN, CIFAR10_STD, load_normalised
+from purebench.defenses.official_files import convert
 
 SMALL = {"depth": 10, "width": 1}
 
@@ -182,15 +183,49 @@ def test_kinds_are_told_from_the_keys(tmp_path):
         alexnet = torchvision_network(name="alexnet").state_dict()
     assert kind_of_classifier({"state_dict": alexnet}) == "torchvision"
     assert kind_of_classifier({"fc.weight": torch.ones(10, 2)}) is None
-    with pytest.raises(PurebenchError, match="expected the keys of a torchvision, but its keys are fc"):
+    with pytest.raises(
+        PurebenchError,
+        match=r"expected the keys of a torchvision, with 1,000 classes as .* its keys are fc.*; name a checkpoint",
+    ):
         classifier_network(tmp_path, {"fc.weight": torch.ones(10, 2)}, "torchvision")
 
 
-def test_networks_that_need_memory_are_built_with_it():
-    """torchvision's RegNets compute their widths with tensors, which have no values without memory."""
+def test_networks_are_built_without_memory():
+    """torchvision's RegNets compute their widths with tensors, which need values."""
     model = without_memory(torchvision_network, name="regnet_y_400mf")
-    assert not any(parameter.is_meta for parameter in model.parameters())
+    assert all(value.is_meta for value in model.state_dict().values())
     assert all(parameter.is_meta for parameter in without_memory(wide_resnet, **SMALL).parameters())
+
+
+def test_regnet_is_converted_without_a_kind_and_with_it(tmp_path):
+    from torchvision import models
+
+    with seeded("regnet"):
+        state = models.regnet_y_400mf(weights=None).state_dict()
+    torch.save(state, path := tmp_path / "regnet.pt")
+    for kind in (None, "torchvision"):
+        assert convert(path, tmp_path / "regnet.safetensors", kind=kind) == "torchvision"
+    found = load(str(tmp_path / "regnet.safetensors"), "torchvision", torchvision_network).state_dict()
+    assert all(torch.equal(found[name], value) for name, value in state.items())
+
+
+def test_cure_for_another_kind_does_not_go_in_a_circle(tmp_path):
+    state = random_state(wide_resnet(**SMALL))
+    with pytest.raises(PurebenchError, match=r"expected the keys of a dm-wide-resnet.*; leave out --kind"):
+        classifier_network(tmp_path, state, "dm-wide-resnet")
+    with pytest.raises(PurebenchError, match="; name a checkpoint of the kind dm-wide-resnet"):
+        classifier_network(tmp_path, {"fc.weight": torch.ones(10, 2)}, "dm-wide-resnet")
+
+
+def test_pickled_module_is_converted_by_its_state_dict_if_trusted(tmp_path):
+    with seeded("module"):
+        model = torchvision_network(name="squeezenet1_1")
+    torch.save(model, path := tmp_path / "module.pt")
+    with pytest.raises(PurebenchError, match="purebench convert --trust"):
+        convert(path, tmp_path / "net.safetensors")
+    assert convert(path, tmp_path / "net.safetensors", trust=True) == "torchvision; took 'state_dict'"
+    found = load(str(tmp_path / "net.safetensors"), "torchvision", torchvision_network).state_dict()
+    assert all(torch.equal(found[name], value) for name, value in model.state_dict().items())
 
 
 def test_other_weights_are_rejected(tmp_path):

@@ -185,6 +185,9 @@ def test_invalid_options_are_rejected(tmp_path):
         network("fashion-ddpm", HEADS)
     with pytest.raises(PurebenchError, match="there is no such file"):
         network(str(tmp_path / "nothing.pt"))
+    for other in ([1], "x"):
+        with pytest.raises(PurebenchError, match="architecture: expected arguments by name"):
+            network(tmp_path, other)
 
 
 @pytest.fixture(params=[True, False], ids=["safetensors", "bin"])
@@ -223,8 +226,13 @@ def test_diffusers_folder_without_its_scheduler_needs_a_statement(folder):
     for other in ({"parametrisation": "edm"}, {**LINEAR, "width": 8}):
         with pytest.raises(PurebenchError, match="expected no architecture but parametrisation=linear"):
             network(place, other)
+    for other in ({"parametrisation": "edm"}, {"parametrisation": None}):
+        with pytest.raises(PurebenchError, match=r"; state architecture=\{'parametrisation': 'linear'\} if"):
+            network(place, other)
     DDPMScheduler().save_pretrained(place)
     network(place)
+    with pytest.raises(PurebenchError, match="; leave it out"):
+        network(place, {"parametrisation": None})
     DDPMScheduler(beta_schedule="squaredcos_cap_v2").save_pretrained(place)
     with pytest.raises(PurebenchError, match="expected beta_schedule"):
         network(place, LINEAR)
@@ -257,6 +265,10 @@ def test_scheduler_that_states_no_schedule_is_rejected(folder):
     (place / "scheduler_config.json").write_text(json.dumps({"num_train_timesteps": 1000}), encoding="utf-8")
     with pytest.raises(PurebenchError, match='expected beta_schedule "linear", but got none'):
         network(place)
+    for other in ("[]", '"x"', "null"):
+        (place / "scheduler_config.json").write_text(other, encoding="utf-8")
+        with pytest.raises(PurebenchError, match="expected a JSON object, but got"):
+            network(place)
     old = {"beta_schedule": "linear", "beta_end": 0.02, "trained_betas": None}
     (place / "scheduler_config.json").write_text(json.dumps(old), encoding="utf-8")
     network(place)

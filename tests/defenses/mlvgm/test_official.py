@@ -74,6 +74,17 @@ def test_namespace_needs_trust_and_becomes_a_nested_dict(tmp_path):
     assert read_official(path, trust=True) == {"opts": {"size": 8, "inner": {"n": 1}}}
 
 
+def test_modules_need_trust_and_become_their_state_dicts(tmp_path):
+    layer = torch.nn.Linear(2, 2)
+    for content, wrapped in ((layer, "state_dict"), ({"model": layer}, "model")):
+        path = saved(tmp_path / "a.pt", content)
+        with pytest.raises(PurebenchError, match="purebench convert --trust"):
+            read_official(path)
+        state = read_official(path, trust=True)[wrapped]
+        assert state.keys() == {"weight", "bias"}
+        assert torch.equal(state["weight"], layer.weight)
+
+
 def test_class_of_a_missing_package_is_named_in_the_error(tmp_path):
     path = tmp_path / "a.pt"
     body = pickle.dumps({"opts": Namespace()}, protocol=2).replace(b"argparse", b"absentpk")
