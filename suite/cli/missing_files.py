@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from purebench.core.errors import Missing
+from purebench.core.errors import Missing, MissingFiles
+
+if TYPE_CHECKING:
+    from purebench.boards.board import Board
 
 DRIVE = re.compile(r"https://drive\.google\.com/(?:uc\?id=|file/d/)(?P<id>[\w-]+)")
 PLACES = (
@@ -20,6 +25,22 @@ CURE = (
     "runs as soon as its files are there, and those of the images and of the board's classifier. `purebench fetch "
     "BOARD` downloads those that can be downloaded."
 )
+
+
+def require_classifier(board: Board) -> None:
+    """Check that the classifier's file is here, before the images are downloaded for nothing or in vain.
+
+    Args:
+        board: the board.
+
+    Raises:
+        MissingFiles: If it is missing; with all other missing files of the board.
+    """
+    from purebench.boards.files.needed_files import CLASSIFIER, needed_files
+
+    alone = replace(board, defenses=(), attacks=())
+    if any(one.found is None and CLASSIFIER in one.parts for one in needed_files(alone)):
+        raise MissingFiles(*(one.file for one in needed_files(board) if one.found is None))
 
 
 def missing_table(files: Iterable[Missing], parts: Mapping[str, Sequence[str]] | None = None) -> Iterator[str]:

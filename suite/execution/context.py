@@ -207,12 +207,10 @@ def prepare(board: Board, device: str = "cpu") -> Context:
     """
     place = find_device(device)
     needed: list[Missing] = []
+    data: ImageSet | None = _if_here(lambda: load_images(board.dataset.use), needed)
     classifier: torch.nn.Module | None = _if_here(lambda: registry.create("classifiers", board.classifier), needed)
-    data: ImageSet | None = None
-    if classifier is not None:  # before the images, which may be downloaded for nothing or in vain
-        data = _if_here(lambda: load_images(board.dataset.use), needed)
     if data is None or classifier is None:
-        raise MissingFiles(*(one.file for one in needed_files(board) if one.found is None), *needed)
+        raise MissingFiles(*needed, *(one.file for one in needed_files(board) if one.found is None))
     _check_numbers(board, data)
     order = balanced_order(data.labels, board.dataset.seed)[: board.dataset.images]
     classifier.eval().requires_grad_(False).to(place)

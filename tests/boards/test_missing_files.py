@@ -15,6 +15,7 @@ from purebench.boards.board import Board
 from purebench.boards.parse import load_board, parse_board
 from purebench.boards.selection import at_radius, choose
 from purebench.cli.main import app
+from purebench.cli.missing_files import require_classifier
 from purebench.core.errors import MissingFiles, PurebenchError
 from purebench.data.datasets import image_folder
 from purebench.execution.board_run import run_board
@@ -119,28 +120,15 @@ def test_missing_images_classifier_and_rows_are_reported_together(board: Board, 
     assert "\n" not in str(caught.value)
 
 
-def test_missing_models_are_reported_although_the_images_cannot_be_downloaded(
-    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from torchvision.datasets import CIFAR10
-
-    def refused(*_: object, **__: object) -> None:
-        raise OSError("no network")
-
-    monkeypatch.setattr(CIFAR10, "download", refused)
-    monkeypatch.setenv("PUREBENCH_DATA", str(tmp_path / "data"))
+def test_a_run_names_all_missing_files_before_it_downloads_images(board: Board, tmp_path: Path) -> None:
     definition = board.to_dict()
     definition["dataset"] |= {"use": "cifar10"}
-    with pytest.raises(PurebenchError, match="no network"):  # the classifier is here
-        prepare(parse_board(definition))
+    require_classifier(parse_board(definition))  # the classifier is here
     definition["classifier"] = {f"{tmp_path}/published.py:published": {"place": str(tmp_path / "classifier.pt")}}
     with pytest.raises(MissingFiles) as caught:
-        prepare(parse_board(definition))
-    assert [Path(file.place).name for file in caught.value.files] == [
-        "cifar-10-python.tar.gz",
-        "classifier.pt",
-        "weights.pt",
-    ]
+        require_classifier(parse_board(definition))
+    names = [Path(file.place).name for file in caught.value.files]
+    assert names[-2:] == ["classifier.pt", "weights.pt"]
 
 
 def test_other_errors_of_a_row_stop_the_board(board: Board, tmp_path: Path) -> None:

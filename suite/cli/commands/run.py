@@ -187,6 +187,7 @@ def run(
     from purebench.boards.parse import load_board
     from purebench.boards.selection import choose, lengthened, the_one
     from purebench.boards.trust import check_trust
+    from purebench.cli.missing_files import require_classifier
     from purebench.cli.shard_run import run_plan
     from purebench.core.errors import PurebenchError
     from purebench.core.terminal_output import complain
@@ -239,6 +240,7 @@ def run(
     if told := lengthened(chosen):
         complain(told)
     check_outputs(page, results, [row.name for row in chosen.shown])
+    require_classifier(chosen)
     failed: PurebenchError | None = None
     with run_progress() as watch:
         reached, context, records = run_at_effort(
