@@ -50,7 +50,7 @@ def bespoke(result: DefenseResult) -> Reason:
     return reason
 
 
-def test_the_attack_of_a_search_is_bespoke_to_its_row_and_raises_the_letter_that_names_the_search(
+def test_the_attack_of_a_search_is_bespoke_to_its_row_and_the_letter_says_that_it_leaves_less(
     tmp_path: Path,
 ) -> None:
     board = load_board(write_toy(tmp_path))
@@ -61,7 +61,11 @@ def test_the_attack_of_a_search_is_bespoke_to_its_row_and_raises_the_letter_that
     after = ran(load_board(path), tmp_path / "s")
     assert report.attack()["found"]["rows"] == ["shattered"]
     assert bespoke(before["shattered"]).letter is Letter.B
-    assert bespoke(after["shattered"]).letter is Letter.A
+    told = bespoke(
+        after["shattered"]
+    )  # the attack leaves significantly less: the number is too high until it is common
+    assert told.letter is Letter.D
+    assert told.cure.startswith("found without rows in the board.yaml, then purebench run")
     assert bespoke(after["linear"]).letter is Letter.B
     assert {name: one.robust for name, one in after.items()} == {name: one.robust for name, one in before.items()}
     found = best_known(after["shattered"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +13,7 @@ import pytest
 from purebench.core.warning_codes import WarningCode
 from purebench.leaderboards.figures_text import known
 from purebench.report import Report
+from purebench.results.grading.evidence import ConvergenceStatus
 from purebench.results.ranking.comparisons import Pair
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -150,10 +152,19 @@ def test_what_is_said_of_the_vaes_follows_from_the_results(findings: ModuleType)
     assert always == {"mlvgm-learned", "mlvgm-linear", "mlvgm-cosine", "nvae-cosine"}
 
 
-def test_what_is_said_of_grades_and_warnings_follows_from_the_results(linf: Report) -> None:
+def test_what_is_said_of_grades_and_warnings_follows_from_the_results(linf: Report, page: str) -> None:
     assert {str(grade.letter) for grade in linf.grades.values()} == {"C"}
     assert all(len(row.result.images) < 200 and not row.warnings for row in linf.rows)
-    assert not any(row.result.name in linf.evidence.convergence for row in linf.rows)
+    found = {name: one.status for name, one in linf.evidence.convergence.items()}
+    assert set(found.values()) == {ConvergenceStatus.CONVERGED, ConvergenceStatus.UNDECIDED}
+    for before, after, status in (
+        ("[converged](convergence.md) on ", ". On", ConvergenceStatus.CONVERGED),
+        (". On `pgd-at`", " 100 images do not decide it", ConvergenceStatus.UNDECIDED),
+    ):
+        names = page.partition(before)[2].partition(after)[0]
+        told = set(re.findall("`(.*?)`", names)) | set(re.findall("`(.*?)`", before))
+        assert told == {name for name, one in found.items() if one is status}
+    assert "On the other rows it was not measured" in page
 
 
 def test_what_is_said_of_controls_follows_from_the_results(findings: ModuleType, linf: Report, page: str) -> None:

@@ -122,7 +122,7 @@ def of_ladder(read: Ladder, status: ConvergenceStatus, random: bool) -> Iterator
         yield ResultWarning(WarningCode.FLAT_LADDER, FLAT)
     if len(read.rungs) <= BACK + 1:
         return
-    shown = significant_falls(read) if status is ConvergenceStatus.FALLING else []
+    shown = [] if status is ConvergenceStatus.CONVERGED else significant_falls(read)
     if any(one.fall is Fall.RUNGS for one in shown):
         least = least_images(MARGIN, LEVEL / 2)
         yield ResultWarning(WarningCode.INCOMPLETE_OPTIMISATION, INCOMPLETE.format(least))
