@@ -31,6 +31,7 @@ from purebench.boards.board import Board, DefenseChoice
 from purebench.boards.effort_settings import EffortRung, EffortSettings
 from purebench.boards.parse import load_board
 from purebench.boards.selection import with_rows
+from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec
 from purebench.results.files.companions import export_companions, load_companions, load_declared
 from purebench.results.files.export import export_results, load_results
@@ -147,6 +148,8 @@ def evaluate_board(options: argparse.Namespace) -> None:
         assert board.effort is not None
         board = replace(board, effort=board.effort.model_copy(update={"budget": options.budget}))
     if options.rows:
+        if unknown := set(options.rows) - {row.name for row in board.defenses}:
+            raise PurebenchError(f"--rows: {sorted(unknown)} are no rows of {BOARD.name}; name rows of its defenses.")
         board = with_rows(board, [row for row in board.defenses if row.name in options.rows])
     faults = (*SETTING, *JUDGING) if options.only is None else options.only
     if options.quick:
@@ -169,7 +172,7 @@ def main(arguments: list[str] | None = None) -> int:
     words.add_argument("--images", type=int, default=200, help="images of the board (200)")
     words.add_argument("--workers", type=int, default=1, help="processes (1)")
     words.add_argument("--only", nargs="*", help="only these faults; none without a name")
-    words.add_argument("--rows", nargs="+", help="only these honest rows, which then are doubled as far as they need")
+    words.add_argument("--rows", nargs="+", help="only these honest rows; their effort grows without the others")
     words.add_argument("--budget", type=int, help="passes per image up to which effort is doubled (the board's)")
     words.add_argument("--quick", action="store_true", help="one fault, one honest row, short attacks once")
     words.add_argument("--store", type=Path, help="store, to continue an interrupted run; default: a temporary one")

@@ -39,6 +39,7 @@ from common.reporting import Report, parser, percent, perform, text
 from purebench.boards.board import AttackChoice, Board
 from purebench.boards.selection import choose
 from purebench.core.defense import Defense
+from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec
 from purebench.core.seeds import seeded
 from purebench.execution.board_run import run_board
@@ -201,7 +202,10 @@ def main(arguments: list[str] | None = None) -> int:
     def work(report: Report) -> None:
         references = options.reference or []
         chosen = choose(options.board, options.defense or [], options.images, radius=options.radius)
-        chosen = replace(chosen, dataset=replace(chosen.dataset, block=options.block or chosen.dataset.block))
+        if options.block is not None:
+            if options.block < 1:
+                raise PurebenchError(f"--block: expected at least 1 image per job, but got {options.block}.")
+            chosen = replace(chosen, dataset=replace(chosen.dataset, block=options.block))
         board = extended(chosen, references)
         with run_progress() as tell:
             context, own = run_board(chosen, options.store, workers=options.workers, progress=tell)

@@ -121,8 +121,8 @@ ALLOWED: dict[str, Callable[..., Any]] = {
     "numpy.core.multiarray.scalar": Ignored,  # of numpy 1
     "numpy._core.multiarray.scalar": Ignored,  # of numpy 2
 }
-"""What stands for the names that a pickle may contain; none of it runs code of the file. EDM's networks have scalars of
-numpy as arguments, such as sqrt(0.5)."""
+"""Replacements for the names that a pickle may contain; none of them runs code of the file. EDM's networks have scalars
+of numpy as arguments, such as sqrt(0.5)."""
 
 
 SIZED = ("PUT", "BINPUT", "LONG_BINPUT", "FRAME")

@@ -122,7 +122,7 @@ LAYOUTS = {
 }
 """Layouts by kind, the name in the header of a converted file."""
 PREFIXES = ("module.0.", "0.")
-"""What keys may begin with besides DataParallel's prefix: the place of a classifier after its normalisation."""
+"""Prefixes of keys besides DataParallel's: the place of a classifier after its normalisation."""
 
 
 class _WithValues(TorchFunctionMode):

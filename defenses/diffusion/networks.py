@@ -29,7 +29,7 @@ ASSUMED = {
     "rescale_betas_zero_snr": False,
     "beta_schedule": "linear",
 }
-"""What all purifiers here assume of a network, by diffusers' names: it predicts the noise under DDPM's linear schedule.
+"""Settings of a network that all purifiers here assume, by diffusers' names: noise under DDPM's linear schedule.
 Only `beta_schedule` must be stated, because older schedulers lack some of the others, and other families all."""
 
 

@@ -126,3 +126,15 @@ def test_the_attacks_that_the_docs_call_the_guideline_are_those_of_the_compariso
     assert told == [one.use for one in suites.REFERENCES["guideline"]]
     assert "both with `eot: 20`" in sentence
     assert {one.eot for one in suites.REFERENCES["guideline"]} == {20}
+
+
+def test_a_block_without_an_image_is_refused(script, capsys):
+    assert script("suites").main(["--block", "0"]) != 0
+    told = capsys.readouterr()
+    assert "--block: expected at least 1 image per job, but got 0" in told.out + told.err
+
+
+def test_an_unknown_row_is_not_left_out_in_silence(script, capsys):
+    assert script("grades").main(["--only", "--rows", "nonsense"]) != 0
+    told = capsys.readouterr()
+    assert "--rows: ['nonsense'] are no rows" in told.out + told.err

@@ -23,7 +23,7 @@ MEANINGS = {
     LINEAR: "the noise under DDPM's linear schedule of 1,000 steps",
     EDM: f"what {EDM_CLASS} does, with sigma_data 0.5",
 }
-"""What networks predict, by the parametrisation that is stated."""
+"""Meanings of the parametrisations that can be stated."""
 
 
 def check_parametrisation(

@@ -150,7 +150,7 @@ class ConvergenceStatus(StrEnum):
 
 
 class Fall(StrEnum):
-    """What shows that the attacks of a row have not converged.
+    """Kind of a fall that shows that the attacks of a row have not converged.
 
     Attributes:
         RUNGS: the last rungs of the ladder still fall.
