@@ -8,6 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 RESULTS = ROOT / "benchmarks" / "results"
 LIBRARIES = ("purebench", "Foolbox", "ART", "torchattacks", "adversarial-library", "AutoAttack")
 MODELS = {"fashion-resnet": "bundled ResNet", "resnet18": "ResNet-18", "vit": "transformer", "convnext": "ConvNeXt"}
@@ -21,10 +23,61 @@ def test_the_table_of_speeds_is_that_of_its_file() -> None:
     for row in rows:
         model, eot, attack = re.fullmatch(r"(\S+), EOT (\d), (\S+)", row["name"]).groups()  # type: ignore[union-attr]
         cells = [f"{row[name]:.2f}" if name in row else "" for name in LIBRARIES]
-        cells = [f"{MODELS[model]}, {attack}-{STEPS[eot]}, EOT {eot}", f"**{cells[0]}**", *cells[1:]]
+        least = min(filter(None, cells), key=float)
+        cells = [f"**{cell}**" if cell == least else cell for cell in cells]
+        cells = [f"{MODELS[model]}, {attack}-{STEPS[eot]}, EOT {eot}", *cells]
         assert "|" + "|".join(f" {cell} " if cell else " " for cell in cells) + "|" in PAGE
     met = [bar["met"] for bar in found["bars"]]
     assert f"Of {len(met)} bars, {sum(met)} are met" in PAGE
+
+
+def span(values: list[float]) -> str:
+    """Return the range of some ratios, as in a sentence."""
+    return f"{min(values):.2f} to {max(values):.2f}"
+
+
+def test_the_speeds_in_the_readme_are_those_of_the_file() -> None:
+    tables = json.loads((RESULTS / "speed.json").read_text(encoding="utf-8"))["tables"]
+    ours: dict[str, list[float]] = {}
+    others: dict[str, list[float]] = {}
+    for row in tables["cost of a step ÷ (forward + backward)"]:
+        kind = row["name"].partition(", ")[2]
+        ours.setdefault(kind, []).append(row["purebench"])
+        others.setdefault(kind, []).extend(row[name] for name in LIBRARIES[1:] if name in row)
+    alone, peers = ([*found["EOT 1, PGD"], *found["EOT 1, APGD"]] for found in (ours, others))
+    assert (
+        f"takes {span(alone)} times as long as a forward and a backward pass (the other libraries: {span(peers)})"
+        in README
+    )
+    apgd, peers = ours["EOT 8, APGD"], others["EOT 8, APGD"]
+    assert f"our APGD takes {span(apgd)} (the others: {span(peers)})" in README
+    times = [
+        float(row["ours"].split()[0])
+        for name, rows in tables.items()
+        if "EOT 8: 20 steps" in name
+        for row in rows
+        if row["name"] == "adversarial-library PGD"
+    ]
+    assert len(times) == len(MODELS)
+    assert f"our PGD takes {min(times):.3f} to {max(times):.3f} times as long as that of adversarial-library" in README
+
+
+def test_the_strength_in_the_readme_is_that_of_the_files() -> None:
+    told = [guideline(path) for path in RESULTS.glob("guideline-*.json")]
+    most = max(float(text.rpartition(", ")[2].rstrip("]")) for text in told)
+    number = NUMBERS[len(told)]
+    assert f"On {number} of the nine random rows" in README
+    assert f"leaves at most {most:.1f} points more accuracy" in README
+    (rows,) = json.loads((RESULTS / "robustbench-protocol.json").read_text(encoding="utf-8"))["tables"].values()
+    assert f"break the same {len(rows[0]['broken'])} of 64 images" in README
+
+
+def guideline(path: Path) -> str:
+    """Return the difference to the guideline in a file."""
+    (rows,) = (
+        rows for name, rows in json.loads(path.read_text(encoding="utf-8"))["tables"].items() if "images" in name
+    )
+    return str(rows[2]["difference"])
 
 
 def test_the_table_of_the_guideline_is_that_of_its_files() -> None:

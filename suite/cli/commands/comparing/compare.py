@@ -58,7 +58,7 @@ def compare(
     Runs nothing. With two result files or folders, the exit code is 0 if no row is worse by more than the margin, 1 if
     a row is worse, and 3 if that is undecided.
 
-    Example: purebench compare trades gdmp
+    Example: purebench compare trades gdmp --board fashion-families
     Example: purebench compare --all --board fashion-quick
     Example: purebench compare old.json new.json --margin 0.05
     """
