@@ -20,6 +20,7 @@ from purebench.leaderboards.figures_text import MV, VOTE, looks_text, millisecon
 from purebench.leaderboards.notes import METHOD_NAMES, compared_text, methods_text, stopped_text
 from purebench.leaderboards.sections import Section, anchors, section
 from purebench.records.provenance import COMPILED
+from purebench.results.attack_result import spec_text
 from purebench.results.certificates import certificates
 from purebench.results.distances import nearest_distances
 from purebench.results.figures.passes import MEANING
@@ -30,7 +31,7 @@ from purebench.results.grading.convergence import count_text
 from purebench.results.grading.gathering import Companions, declared_controls, evidence_of
 from purebench.results.grading.optimality import global_optimality
 from purebench.results.ranking.rank import Row, rank
-from purebench.results.results import CLEAN, DefenseResult, spec_text
+from purebench.results.results import CLEAN, DefenseResult
 
 if TYPE_CHECKING:
     from purebench.boards.board import Board
@@ -67,7 +68,8 @@ def render(
     evidence = evidence_of(results, companions, declared_controls(board))
     rows = rank(results, evidence, board.origin)
     ids = anchors([row.name for row in rows])
-    distances = {row.name: nearest_distances(row.result) for row in rows}
+    # on a random defense, the minimum over attacks would be chosen on the draws that decide it
+    distances = {row.name: None if row.random else nearest_distances(row.result) for row in rows}
     known = {name: found for name, found in distances.items() if found is not None}
     proofs = {row.name: certificates(row.result) for row in rows}
     proven = {name: proof for name, proof in proofs.items() if proof is not None}

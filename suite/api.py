@@ -74,8 +74,9 @@ def evaluate(
         workers: the number of processes. A script that uses more than one needs `if __name__ == "__main__":`.
         retry_errors: whether to run jobs again that ended in an error.
         progress: whether to show the progress, or a function to call with it.
-        evidence: whether to run the board's control rows as well (docs/controls.md), on all images of the board. Their
-            results are reused from the store; `Report.controls` has them also if an earlier run computed them.
+        evidence: whether to run the board's control rows (docs/controls.md), on all images of the board, and its ladder
+            of effort (docs/convergence.md) as well. Their results are reused from the store; `Report.controls` and
+            `Report.evidence` have them also if an earlier run computed them.
 
     Returns:
         The report of all evaluated defenses.

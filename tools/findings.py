@@ -112,9 +112,9 @@ def rows_table(report: Report) -> str:
         used = [BLIND] if family(row.result) in ONE_MODEL else list(VIEWS.values())
         single = [percent(cells.get(name)) if name in used else "–" for name in VIEWS.values()]
         clean, robust = (interval_text(found) for found in (row.clean, row.robust))
-        facts = [lost(row.result), strongest(row), family(row.result), f"{row.cost.seconds / 60:.1f}"]
+        facts = [lost(row.result), most_picked(row), family(row.result), f"{row.cost.seconds / 60:.1f}"]
         lines.append([f"`{row.name}`", f"**{robust}**", clean, *single, *facts])
-    head = ["defense", "all attacks", "clean", *VIEWS, "blind − all", "strongest attack", "family", "minutes"]
+    head = ["defense", "all attacks", "clean", *VIEWS, "blind − all", "most often picked", "family", "minutes"]
     missing = {one.name for one in report.board.defenses} - {row.name for row in report.rows}
     told = f"\n\nNot run: {', '.join(f'`{name}`' for name in sorted(missing))}." if missing else ""
     return table(head, lines) + told
@@ -141,8 +141,8 @@ def lost(result: DefenseResult) -> str:
     return points(paired_difference(blind, result.scores(), float(result.board["confidence"])))
 
 
-def strongest(row: Row) -> str:
-    """Return the attack that verification picks for most images of a random row, else the one that leaves least."""
+def most_picked(row: Row) -> str:
+    """Return the attack whose example is picked for most images of a random row, else the one that leaves least."""
     if row.result.random:
         ((name, count),) = Counter(row.result.worst_case.picked).most_common(1)
         return f"`{name}` ({count} of {len(row.result.images)})"
@@ -188,11 +188,11 @@ def randomness_table(report: Report) -> str:
                 found.accuracy.confidence,
             )
             facts = [row.robust, found.accuracy]
-            limits = "–" if row.bracket is None else f"{100 * row.bracket.low:.1f}–{100 * row.bracket.high:.1f} %"
-            told = [*map(interval_text, facts), points(found.gap), interval_text(often), limits]
+            bracket = "–" if row.bracket is None else f"{100 * row.bracket.low:.1f}–{100 * row.bracket.high:.1f} %"
+            told = [*map(interval_text, facts), points(found.gap), interval_text(often), bracket]
             lines.append([f"`{row.name}`", *told])
     return table(
-        ["defense", "all attacks", "known randomness (upper bound)", "gap", f"{TIMES} submissions", "limits"], lines
+        ["defense", "all attacks", "known randomness (upper bound)", "gap", f"resubmission@{TIMES}", "bracket"], lines
     )
 
 

@@ -56,7 +56,7 @@ def _fresh(result: DefenseResult) -> list[int]:
 def p_values_by_row(standing: Standing | None, names: Sequence[str]) -> dict[str, list[float | None]]:
     """Return the adjusted p-values of each row with all rows, None where there is none; {} if rows cannot be compared.
 
-    They are rounded to four digits, as they are computed from about 10,000 signs.
+    They are rounded to four digits, unless this would change whether two rows differ significantly.
 
     Args:
         standing: the comparisons.
@@ -65,8 +65,10 @@ def p_values_by_row(standing: Standing | None, names: Sequence[str]) -> dict[str
     if standing is None:
         return {}
     place = {name: number for number, name in enumerate(names)}
+    every = set(standing.p_values.values())
     found: dict[str, list[float | None]] = {name: [None] * len(names) for name in names}
-    rounded = {p: float(f"{p:.4g}") for p in set(standing.p_values.values())}
+    level = 1 - standing.confidence + 1e-12
+    rounded = {p: short if ((short := float(f"{p:.4g}")) <= level) == (p <= level) else p for p in every}
     for (a, b), p in standing.p_values.items():
         found[a][place[b]] = found[b][place[a]] = rounded[p]
     return found

@@ -175,14 +175,20 @@ def excess_bound(claimed: Bools, found: Bools, *, random: bool, shared: bool, ev
         The bound, in [-1,1], with the confidence CONFIDENCE. At all images of a deterministic defense it is the
         difference itself; at all images of a random one it is the claim minus the lower bound of Clopper and Pearson,
         which holds for draws of different images by Hoeffding (1956), or minus that of Gaffke over the draws if they
-        are shared. For a sample it is Gaffke's bound of the mean difference per image.
+        are shared. For a sample it is Gaffke's bound of the mean difference per image; for a sample with shared draws
+        it is the difference plus the distances of both bounds, each of half the error probability.
     """
     if not claimed.size or not found.size:
         return 1.0
     claim = float(claimed.mean())
     if not every:
         apart = claimed.mean(axis=1) - found.mean(axis=1)
-        return 2 * one_sided_bound((apart + 1) / 2, CONFIDENCE, "high") - 1
+        confidence = (1 + CONFIDENCE) / 2 if shared else CONFIDENCE
+        of_images = 2 * one_sided_bound((apart + 1) / 2, confidence, "high") - 1
+        if not shared:
+            return of_images
+        of_draws = claim - one_sided_bound(found.mean(axis=0), confidence, "low")
+        return min(1.0, of_images + of_draws - float(apart.mean()))
     if not random:
         return claim - float(found.mean())
     if shared:

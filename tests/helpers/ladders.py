@@ -28,7 +28,10 @@ def tried(name, accuracy, images, rng, *, draws=1, ease=None, another=False, att
 
 
 def ladder(accuracies, others, images, seed, *, draws=1, same_images=True):
-    """Returns a ladder with these expected accuracies: of the rungs from random noise on, and of the other attacks."""
+    """Returns a ladder with these expected accuracies: of the rungs from random noise on, and of the other attacks.
+
+    The row itself has the accuracy of the last rung, on other draws.
+    """
     rng = np.random.default_rng(seed)
     ease = rng.random(images) if same_images else None
     rungs = [
@@ -38,7 +41,8 @@ def ladder(accuracies, others, images, seed, *, draws=1, same_images=True):
     extra = [
         tried(name, accuracy, images, rng, draws=draws, ease=ease, another=True) for name, accuracy in others.items()
     ]
-    return Ladder(tuple(range(images)), rungs, extra)
+    row = tried("row", accuracies[-1], images, rng, draws=draws, ease=ease)
+    return Ladder(tuple(range(images)), rungs, extra, row.right.mean(axis=1))
 
 
 def ladder_results(broken, *, own=None, row="row", images=100, draws=1, skipped=("surrogate",), warnings=None):

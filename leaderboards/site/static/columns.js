@@ -81,7 +81,7 @@
     row.rank === null
       ? "–"
       : [
-          row.ranks && row.ranks[0] < row.ranks[1] ? `${row.ranks[0]}–${row.ranks[1]}` : String(row.rank),
+          row.ranks ? [...new Set(row.ranks)].join("–") : String(row.rank),
           " ",
           el(
             "span",

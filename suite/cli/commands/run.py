@@ -159,9 +159,9 @@ def run(
         bool | None,
         typer.Option(
             "--evidence/--no-evidence",
-            help="Run the board's control rows as well, whose robust accuracy is known (docs/controls.md). They are "
-            "kept in the store. Default: if the whole board is run, without -d, --images and --budget. They are run "
-            "on the images of the rows; --budget does not limit them.",
+            help="Run the board's control rows as well, whose robust accuracy is known (docs/controls.md), and its "
+            "ladder of effort (docs/convergence.md). They are kept in the store. Default: if the whole board is run, "
+            "without -d, --images and --budget. Controls are run on the images of the rows; --budget limits neither.",
         ),
     ] = None,
     trust: TrustOption = False,

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from purebench.results.attack_result import spec_text
 from purebench.results.grading.evidence import Convergence, ConvergenceStatus, Fall, Rung
 from purebench.results.grading.images_needed import images_to_exclude, images_to_show
 from purebench.results.grading.ladder import Ladder, Tried, read_ladder, rung_label
-from purebench.results.results import DefenseResult, spec_text
+from purebench.results.results import DefenseResult
 from purebench.statistics import (
     accuracy,
     compare,
@@ -103,6 +104,10 @@ def decide(found: Ladder) -> tuple[ConvergenceStatus, str]:
     """
     if len(found.rungs) <= BACK + 1:
         return ConvergenceStatus.UNDECIDED, "too few rungs answered on all images"
+    if found.shared:
+        return ConvergenceStatus.UNDECIDED, (
+            "all images of a call share a random choice, so that comparisons by image are not valid"
+        )
     first, last = found.rungs[0].values, found.rungs[-1].values
     images, falls = found.images, _p_above(found.images, first, last) <= LEVEL
     if one_sided_bound(last if found.picked is None else found.picked, 1 - LEVEL, "high") <= MARGIN:
@@ -129,7 +134,8 @@ def images_needed(found: Ladder) -> int:
     Args:
         found: the rungs and the other attacks.
     """
-    if len(found.rungs) <= BACK + 1 or not any(other.another for other in found.others):
+    answerable = found.picked is not None and any(other.another for other in found.others)
+    if len(found.rungs) <= BACK + 1 or found.shared or not answerable:
         return 0
     first, before, last = (found.rungs[place].values for place in (0, -1 - BACK, -1))
     pairs = [(before, last), (last, before), *((last, other.values) for other in found.others)]
@@ -219,7 +225,9 @@ def _missing(found: Ladder, falls: bool) -> list[str]:
         names = ", ".join(unsure[:NAMED]) + (f" and {len(unsure) - NAMED} more" if len(unsure) > NAMED else "")
         missing.append(f"that no other attack ends {_points(MARGIN)} points lower ({names})")
     row = found.picked
-    if row is not None and not all(exceeds_by_less(row, one.values, MARGIN, LEVEL) for one in _of_ladder(found)):
+    if row is None:
+        missing.append("the comparison with the robust accuracy of the row, which is not known on all of these images")
+    elif not all(exceeds_by_less(row, one.values, MARGIN, LEVEL) for one in _of_ladder(found)):
         missing.append(f"that the ladder does not end {_points(MARGIN)} points below the row")
     return missing
 

@@ -80,7 +80,8 @@ def comparisons(
         The compared pairs, in their order.
 
     Raises:
-        PurebenchError: the attack is unknown, or the images differ, or there are none.
+        PurebenchError: the attack is unknown, images ERRORED, the images differ or there are none, or all images of a
+            call of a defense share a random choice.
     """
     wanted = list(pairs)
     resamples = max(RESAMPLES, SIGNS_A_PAIR * len(wanted))
@@ -136,6 +137,11 @@ def _array(values: dict[str, float], ids: Sequence[str]) -> Floats:
 def _values(result: DefenseResult, attack: str | None) -> dict[str, float]:
     """Return the share of correct answers by image, identified by the data set's hash and the position in it."""
     data = result.provenance.get("data", "")
+    if result.shares_draws:
+        raise PurebenchError(
+            f"{result.name}: expected draws that are independent from image to image, but all images of a call share a "
+            "random choice, so that comparisons by image are not valid; compare the intervals of the accuracies."
+        )
     if attack is None:
         if not result.attacked:
             raise PurebenchError(f"{result.name}: expected an attack with results, but there is none.")
@@ -149,6 +155,11 @@ def _values(result: DefenseResult, attack: str | None) -> dict[str, float]:
         known = {one.name: one for one in result.attacks}
         if attack not in known:
             raise PurebenchError(f"--attack: {attack!r} is not on the board; {did_you_mean(attack, known)}")
+        if errored := known[attack].count(Outcome.ERRORED):
+            raise PurebenchError(
+                f"{result.name}, {attack}: expected an answer for each image, but {errored} images errored; run it "
+                "again with --retry-errors."
+            )
         asked = np.array([outcome is not Outcome.SKIPPED for outcome in known[attack].outcomes])
         found = np.where(asked, result.right(known[attack]).mean(axis=1), np.nan)
     values = {f"{data}:{image}": float(v) for image, v in zip(result.images, found, strict=True) if not np.isnan(v)}

@@ -118,10 +118,12 @@ def test_a_fall_that_is_neither_significant_nor_surely_small_is_undecided():
     assert "a fall from random noise" in small.reason
 
 
-def test_an_attack_that_answered_on_some_images_only_is_not_compared():
+def test_a_row_whose_score_is_not_known_on_the_images_of_the_ladder_has_not_converged():
     own, climbed = ladder_results(FALLS, own={"clean": 0, "apgd-blind": 80})
     shorter = replace(own, images=tuple(image + 1 for image in own.images))  # other images than the ladder's
-    assert convergence(shorter, climbed).status is CONVERGED
+    found = convergence(shorter, climbed)
+    assert (found.status, found.needs) == (UNDECIDED, 0)
+    assert "robust accuracy of the row, which is not known on all of these images" in found.reason
 
 
 def test_rows_without_a_ladder_have_no_convergence():

@@ -140,10 +140,14 @@ def _two(a: str, b: str, board: str, store: Path | None, results: Path | None) -
 
 def _all(rows: list[DefenseResult]) -> list[tuple[Side, Side]]:
     """Return every two rows that have a robust accuracy, the better first."""
+    from purebench.core.terminal_output import complain
     from purebench.results.ranking.comparisons import Side
     from purebench.results.ranking.rank import rank
 
-    sides = [Side(row.name, row.result) for row in rank(rows) if row.rank]
+    known = [row for row in rank(rows) if row.rank]
+    sides = [Side(row.name, row.result) for row in known if not row.result.shares_draws]
+    if left_out := [row.name for row in known if row.result.shares_draws]:
+        complain(f"not compared, because all images of a call share a random choice: {', '.join(left_out)}")
     if len(sides) < 2:
         raise PurebenchError(f"--all: expected at least two rows with results, but got {len(sides)}.")
     return list(combinations(sides, 2))
@@ -211,7 +215,7 @@ def _notes(pairs: list[Pair], *, sized: bool) -> list[str]:
     """Return the notes below the table, a line each."""
     first = pairs[0].found.difference
     tests = {
-        "mcnemar": "exact McNemar test (both deterministic)",
+        "mcnemar": "exact McNemar test (each answer right or wrong)",
         "sign-flip": "sign-flip test of paired differences",
         "betting": "anytime-valid betting test of the difference",
     }
@@ -225,8 +229,8 @@ def _notes(pairs: list[Pair], *, sized: bool) -> list[str]:
         told,
         *(
             [
-                "an interval may contain 0 although p is small: it is a betting interval, valid for any "
-                "distribution, and wider"
+                f"an interval may contain 0 although p is small: it ({first.method}) holds for any distribution, and "
+                "is wider than the test"
             ]
             if wider
             else []
