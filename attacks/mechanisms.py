@@ -65,6 +65,16 @@ SEQUENCE, USUAL = "sequence", ({"use": "apgd", "gradient": "exact"}, {"use": "ap
 """The attack with parts, and the mechanisms of its parts by default (a test compares them with those of the class)."""
 
 
+COMPOSITE = ("autoattack:standard", "autoattack:plus", "art:AutoAttack")
+"""Attacks of libraries that follow gradients and then, on the images that are left, run Square."""
+OWN_DRAWS: Mapping[str, Callable[[Spec, int], int]] = {
+    "diffhammer": lambda use, _: int(use.params.get("draws", 10)),
+    "autoattack:rand": lambda _, eot: 20 * eot,
+}
+"""The draws that a gradient averages, for attacks with a number of their own, from the attack and the view's EOT samples
+(a test compares them with the attacks)."""
+
+
 def listed(*, mechanism: str) -> Callable[[Made], Made]:
     """Declare the mechanism of a view of another package, as a decorator of the factory that its entry point names.
 
@@ -89,28 +99,37 @@ class Part:
     Attributes:
         use: The attack.
         gradient: The view.
-        eot: EOT samples.
+        eot: EOT samples of the view.
     """
 
     use: Spec
     gradient: Spec
     eot: int
 
+    @property
+    def draws(self) -> int:
+        """The number of draws that a gradient averages."""
+        own = OWN_DRAWS.get(self.use.name)
+        return self.eot if own is None else own(self.use, self.eot)
+
 
 def parts_of(part: Part) -> Sequence[Part]:
-    """Return the parts of a sequence, or an attack of another kind itself; nothing if the parts are invalid.
+    """Return the parts of a sequence or of AutoAttack, or an attack of another kind; nothing if the parts are invalid.
 
     Args:
         part: The attack as it stands on a board.
     """
+    if part.use.name in COMPOSITE:
+        return [part, Part(Spec("square"), part.gradient, part.eot)]
     if part.use.name != SEQUENCE:
         return [part]
     try:
         plain = [one if isinstance(one, Mapping) else {"use": one} for one in part.use.params.get("parts", USUAL)]
-        return [
+        found = [
             Part(Spec.parse(one["use"]), Spec.parse(one.get("gradient", "none")), int(one.get("eot", 1)))
             for one in plain
         ]
+        return [one for each in found for one in (parts_of(each) if each.use.name in COMPOSITE else [each])]
     except (KeyError, PurebenchError, TypeError, ValueError):  # results of others may contain anything
         return []
 

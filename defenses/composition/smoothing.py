@@ -155,7 +155,8 @@ class Smoothed(Defense):
             logits = check_logits(self.base(copies), len(copies))
             return (functional.one_hot(logits.argmax(1), logits.shape[1]).sum(0, keepdim=True),)
 
-        (found,) = batch.map(sums, image.expand(draws, *image.shape))
+        apart = DeviceBatch(1) if self.shares_draws else batch  # the draws must be independent
+        (found,) = apart.map(sums, image.expand(draws, *image.shape))
         return found.sum(0).cpu()
 
 

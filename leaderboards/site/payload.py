@@ -99,6 +99,7 @@ def row_payload(
         "pictures": f"../{picture_folder(source.board.name, row.name)}/" if row.name in pictures.bundles else "",
         "rank": row.rank,
         "ranks": None if row.ranks is None else [row.ranks.low, row.ranks.high],
+        "compared": None if row.ranks is None else row.ranks.images,
         "letters": "" if row.ranks is None else row.ranks.letters,
         "best": None if row.ranks is None else round(row.ranks.best, DIGITS),
         "robust": ends(row.robust if row.rank else None),

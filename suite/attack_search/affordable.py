@@ -44,6 +44,8 @@ class TimeLimits:
 
     Attributes:
         per_pass: Expected seconds of a purifier pass of all first dev images.
+        per_substitute: The same of a pass of another model or of a part of the defense, which may cost much less; None
+            if that is not known.
         seconds: Time of the whole search.
         left: Seconds left.
     """
@@ -51,6 +53,7 @@ class TimeLimits:
     per_pass: float
     seconds: float
     left: float
+    per_substitute: float | None = None
 
     @property
     def limit(self) -> float:
@@ -59,7 +62,8 @@ class TimeLimits:
 
     def of(self, candidate: AttackCandidate) -> float:
         """Return the expected seconds of a candidate on the first dev images."""
-        return candidate.passes() * self.per_pass
+        price = self.per_pass if candidate.whole or self.per_substitute is None else self.per_substitute
+        return candidate.passes() * price
 
 
 def affordable(

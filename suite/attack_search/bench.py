@@ -6,7 +6,7 @@ A search that was interrupted asks for the same jobs in the same order, and find
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -52,6 +52,8 @@ class AttackBench:
         began: Time at which this process began, by the monotonic clock.
         counted: Keys of the records that `spent` and `passes` contain.
         price: Smallest seconds of a purifier pass of one image in a record.
+        other_price: The same of attacks whose passes are those of another model or of a part of the defense; None
+            before the first of them.
     """
 
     context: Context
@@ -66,6 +68,7 @@ class AttackBench:
     began: float = field(default_factory=time.monotonic)
     counted: set[str] = field(default_factory=set)
     price: float = float("inf")
+    other_price: float | None = None
 
     @classmethod
     def of(
@@ -121,7 +124,7 @@ class AttackBench:
 
     def clean(self) -> Score:
         """Return the score without an attack on all dev images, which also shows what a pass costs."""
-        return self._measured([(CLEAN.name, CLEAN)], self.images)[CLEAN.name]
+        return self._measured([(CLEAN.name, CLEAN)], self.images, {CLEAN.name: True})[CLEAN.name]
 
     def measure(self, candidates: Sequence[AttackCandidate], images: int) -> dict[str, Score]:
         """Run candidates on the first dev images.
@@ -138,9 +141,11 @@ class AttackBench:
         """
         eot = sequence_eot(self.known.random)
         choices = [(candidate.name, candidate.choice(candidate.name, eot)) for candidate in candidates]
-        return self._measured(choices, images)
+        return self._measured(choices, images, {candidate.name: candidate.whole for candidate in candidates})
 
-    def _measured(self, choices: Sequence[tuple[str, AttackChoice]], images: int) -> dict[str, Score]:
+    def _measured(
+        self, choices: Sequence[tuple[str, AttackChoice]], images: int, whole: Mapping[str, bool]
+    ) -> dict[str, Score]:
         attacks = tuple(dict(choices).values())
         board = self.context.board
         board = replace(board, attacks=attacks, dataset=replace(board.dataset, images=images))
@@ -150,13 +155,13 @@ class AttackBench:
         with store.writing(self.path) as saved:
             for job in jobs:
                 if (record := saved.get(job.key)) is not None:
-                    records[job.key] = self._count(record)
+                    records[job.key] = self._count(record, whole[job.attack.name])
             todo = [job for job in jobs if job.key not in records] if self.left > 0 else []
             backend = Compute(str(context.device), self.workers).backend_of(context, len(todo))
             with closing(execute(todo, context, backend)) as results:
                 for result in results:
                     saved.add(result.record)
-                    records[result.record.key] = self._count(result.record)
+                    records[result.record.key] = self._count(result.record, whole[result.record.attack])
                     self.tell()
                     if self.left <= 0:
                         break
@@ -167,15 +172,22 @@ class AttackBench:
             raise OutOfTime(scores)
         return scores
 
-    def _count(self, record: Record) -> Record:
-        """Count the time and the passes of a record once, and learn what a pass costs."""
+    def _count(self, record: Record, whole: bool) -> Record:
+        """Count the time and the passes of a record once, and learn what a pass costs.
+
+        Args:
+            record: The record.
+            whole: Whether the passes are those of the defense itself.
+        """
         if record.key not in self.counted:
             self.counted.add(record.key)
             passes, seconds = record.forwards + 2 * record.backwards, sum(record.seconds.values())
             self.spent += seconds / self.workers
             self.passes += passes
-            if passes:
+            if passes and whole:
                 self.price = min(self.price, seconds / passes)
+            elif passes:
+                self.other_price = min(self.other_price or seconds / passes, seconds / passes)
         return record
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from purebench.attacks.mechanisms import VIEWS, Mechanism
 from purebench.boards.board import AttackChoice
 from purebench.core.registry import Spec
 from purebench.core.seeds import hash_of
@@ -97,6 +98,11 @@ class AttackCandidate:
     def passes(self) -> float:
         """Return about how many purifier passes it costs for an image."""
         return sum(step.passes() for step in self.steps)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of its passes are of the defense itself, and not of another model or a part of it."""
+        return not any(VIEWS.get(Spec.parse(step.gradient).name) is Mechanism.SUBSTITUTE for step in self.steps)
 
     @property
     def views(self) -> frozenset[str]:

@@ -72,9 +72,12 @@ class BreakReport:
 
     @property
     def price(self) -> float:
-        """Seconds of a purifier pass of one image."""
-        scores = [score for some in self.found.halving.scores.values() for score in some.values() if score.passes]
-        return min((score.seconds / score.passes for score in scores), default=0.0)
+        """Seconds of a purifier pass of one image, from passes of the defense itself."""
+        halving = self.found.halving
+        whole = {name for name, candidate in halving.candidates.items() if candidate.whole}
+        scores = [score for some in halving.scores.values() for name, score in some.items() if name in whole]
+        scores += [] if self.found.clean is None else [self.found.clean]
+        return min((score.seconds / score.passes for score in scores if score.passes), default=0.0)
 
     @property
     def extended(self) -> FoundBoard:

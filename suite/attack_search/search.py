@@ -185,7 +185,9 @@ def _affordable(
     new = list({one.name: one for one in candidates if one.name not in known}.values())
     first = new[:1] if found.brackets == 0 else []
     images = found.halving.rungs[0]
-    time = TimeLimits(bench.price * images / bench.workers, bench.seconds, bench.left)
+    share = images / bench.workers
+    other = None if bench.other_price is None else bench.other_price * share
+    time = TimeLimits(bench.price * share, bench.seconds, bench.left, other)
     kept, out = affordable(new[len(first) :], [*found.halving.candidates.values(), *first], time)
     names = {one.name for one in (*kept, *(left.candidate for left in out))}
     found.reduced |= {one.name for one in new[len(first) :] if one.name not in names}

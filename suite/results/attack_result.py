@@ -137,10 +137,15 @@ class AttackResult:
         return Mechanism.GRADIENT in self.mechanisms
 
     @property
+    def gradient_alone(self) -> bool:
+        """True if all of it follows the gradient of the whole defense; not so AutoAttack, which ends with Square."""
+        return self.mechanisms == (Mechanism.GRADIENT,)
+
+    @property
     def gradient_eot(self) -> int:
-        """The largest number of EOT samples of the parts that follow the gradient of the whole defense; 0 if none."""
+        """The largest number of draws that a part averages which follows the gradient of the whole defense; or 0."""
         following = (part for part in self._parts if mechanism(part, self.backwards) is Mechanism.GRADIENT)
-        return max((part.eot for part in following), default=0)
+        return max((part.draws for part in following), default=0)
 
     @property
     def _parts(self) -> Sequence[Part]:

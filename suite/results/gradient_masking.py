@@ -42,10 +42,11 @@ def doubts(result: DefenseResult) -> tuple[ResultWarning, ...]:
     """
     asked = [attack for attack in result.common if not (attack.skipped or attack.failed)]
     following = [attack for attack in asked if attack.follows_gradient]
+    alone = [attack for attack in following if attack.gradient_alone]  # AutoAttack ends with Square: it is in no pool
     others = [attack for attack in asked if attack not in following and not _no_attack(attack)]
     found = list(_named(asked, frozenset(WarningCode) - OF_GRADIENTS - OF_ONE_ATTACK))
     if any(_held(outcomes) for outcomes in _by_image(result.common)):
-        found += [*_noted(following), *(() if result.cascade else _beaten(result, following, others))]
+        found += [*_noted(following), *(() if result.cascade else _beaten(result, alone, others))]
     return tuple(found)
 
 
@@ -69,7 +70,8 @@ def _noted(following: Sequence[AttackResult]) -> Iterator[ResultWarning]:
     """Yield attacks' warnings about their gradients, unless an attack without one broke more images."""
     warned = [attack for attack in following if any(warning.code in OF_GRADIENTS for warning in attack.warnings)]
     most = max((attack.count(Outcome.MISCLASSIFIED) for attack in warned), default=0)
-    if not any(attack.count(Outcome.MISCLASSIFIED) > most for attack in following if attack not in warned):
+    sound = (attack for attack in following if attack.gradient_alone and attack not in warned)
+    if not any(attack.count(Outcome.MISCLASSIFIED) > most for attack in sound):
         yield from _named(warned, OF_GRADIENTS)
 
 

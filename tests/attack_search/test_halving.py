@@ -41,7 +41,7 @@ class Toy:
         self.right, self.images, self.most = right, images, most
         self.calls: list[tuple[int, tuple[str, ...]]] = []
         self.known, self.workers, self.seconds, self.price, self.spent, self.passes = KNOWN, 1, 1e9, 1e-9, 0.0, 0
-        self.tell, self.left = (lambda: None), 1e9
+        self.tell, self.left, self.other_price = (lambda: None), 1e9, None
 
     def clean(self) -> Score:
         return Score(np.ones(self.images), 1.0, 1e-3)

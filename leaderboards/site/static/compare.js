@@ -31,18 +31,22 @@ purebench.views.compare = ({ board, rows, state, change }) => {
     const found = purebench.paired.compare(left, right, board.confidence);
     if (!found) return [el("p", {}, "The rows have no scored images in common.")];
     const adjusted = left.p_values[board.rows.indexOf(b)] ?? undefined;
-    const apart = adjusted !== undefined && adjusted <= 1 - board.confidence + 1e-12;
+    if (adjusted === undefined) return [el("p", { class: "verdict" }, "The board has no comparison of these rows.")];
+    const apart = adjusted <= 1 - board.confidence + 1e-12;
     const [value, low, high] = found.difference;
+    // ranks are of the images that all rows have, on which the difference may have another sign
+    const better =
+      found.images === a.compared
+        ? `${value > 0 ? a.name : b.name} is better`
+        : `The rows differ on the ${a.compared} images that all rows have`;
     const fact = (label, text) => el("div", {}, el("dt", {}, label), el("dd", {}, text));
     return [
       el(
         "p",
         { class: "verdict" },
-        adjusted === undefined
-          ? "The board has no comparison of these rows."
-          : apart
-            ? `${value > 0 ? a.name : b.name} is better, at ${100 * board.confidence} % confidence for all pairs of the board together.`
-            : "The rows are statistically indistinguishable on this board.",
+        apart
+          ? `${better}, at ${100 * board.confidence} % confidence for all pairs of the board together.`
+          : "The rows are statistically indistinguishable on this board.",
       ),
       el(
         "dl",
@@ -51,7 +55,7 @@ purebench.views.compare = ({ board, rows, state, change }) => {
           "Difference of robust accuracies, points",
           board.anytime ? percent(value) : `${percent(value)} [${percent(low)}, ${percent(high)}]`,
         ),
-        fact("p, adjusted for all pairs of the board", adjusted === undefined ? "–" : probability(adjusted)),
+        fact("p, adjusted for all pairs of the board", probability(adjusted)),
         board.anytime
           ? ""
           : fact(

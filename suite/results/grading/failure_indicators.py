@@ -142,10 +142,10 @@ def _partly_masked(read: Ladder, random: bool) -> Iterator[ResultWarning]:
     deterministic defense, it is the share of images that only attacks without the gradient break; on a random one, how
     far the lowest accuracy without the gradient lies below the lowest with it, where it is lower, in the mean over
     images. The warning is false with a probability of at most `LEVEL` if this is at most `MISSED`. One draw of a random
-    defense does not tell it.
+    defense does not tell it. An attack that does both, such as AutoAttack, belongs to neither.
     """
     noise, *rungs = read.rungs
-    along = [*rungs, *(other for other in read.others if other.attack.follows_gradient)]
+    along = [*rungs, *(other for other in read.others if other.attack.gradient_alone)]
     without = [noise, *(other for other in read.others if not other.attack.follows_gradient)]
     if random and noise.right.shape[1] == 1:
         return

@@ -75,9 +75,13 @@ def simulated(seed, **options):
     found = ladder((0.9, 0.5, 0.5, 0.5, 0.5), others, 200, seed, **options)
     found = replace(
         found,
-        rungs=[replace(one, attack=SimpleNamespace(follows_gradient=True)) for one in found.rungs],
+        rungs=[replace(one, attack=SimpleNamespace(follows_gradient=True, gradient_alone=True)) for one in found.rungs],
         others=[
-            replace(one, attack=SimpleNamespace(follows_gradient=False), elsewhere=one.name != "square")
+            replace(
+                one,
+                attack=SimpleNamespace(follows_gradient=False, gradient_alone=False),
+                elsewhere=one.name != "square",
+            )
             for one in found.others
         ],
     )
