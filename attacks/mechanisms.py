@@ -67,12 +67,10 @@ SEQUENCE, USUAL = "sequence", ({"use": "apgd", "gradient": "exact"}, {"use": "ap
 
 COMPOSITE = ("autoattack:standard", "autoattack:plus", "art:AutoAttack")
 """Attacks of libraries that follow gradients and then, on the images that are left, run Square."""
-OWN_DRAWS: Mapping[str, Callable[[Spec, int], int]] = {
-    "diffhammer": lambda use, _: int(use.params.get("draws", 10)),
-    "autoattack:rand": lambda _, eot: 20 * eot,
-}
-"""The draws that a gradient averages, for attacks with a number of their own, from the attack and the view's EOT samples
-(a test compares them with the attacks)."""
+DIFFHAMMER, DIFFHAMMER_DRAWS = "diffhammer", 10
+"""The attack whose draws take the place of the view's EOT samples, and their usual number."""
+AUTOATTACK, RANDOM, RANDOM_DRAWS = "autoattack", "rand", 20
+"""The library whose passes each have the view's EOT samples, its version for random defenses, and its usual passes."""
 
 
 def listed(*, mechanism: str) -> Callable[[Made], Made]:
@@ -108,9 +106,13 @@ class Part:
 
     @property
     def draws(self) -> int:
-        """The number of draws that a gradient averages."""
-        own = OWN_DRAWS.get(self.use.name)
-        return self.eot if own is None else own(self.use, self.eot)
+        """The number of draws that a gradient averages (a test compares the usual numbers with the attacks)."""
+        library, _, name = self.use.name.partition(":")
+        if library == AUTOATTACK:
+            return self.eot * _count(self.use.params.get("eot"), RANDOM_DRAWS if name == RANDOM else 1)
+        if library == DIFFHAMMER:
+            return _count(self.use.params.get("draws"), DIFFHAMMER_DRAWS)
+        return self.eot
 
 
 def parts_of(part: Part) -> Sequence[Part]:
@@ -154,6 +156,11 @@ def mechanism(part: Part, backwards: int) -> Mechanism | None:
     if sees is Knowledge.WHITE_BOX or view is Mechanism.SUBSTITUTE:
         return view
     return Mechanism.GRADIENT_FREE
+
+
+def _count(value: object, usual: int) -> int:
+    """Return a parameter; the usual number without it, and where results of others have anything else."""
+    return value if isinstance(value, int) and value > 0 else usual
 
 
 @cache

@@ -260,3 +260,13 @@ def test_all_candidates_of_the_portfolio_and_the_space_are_valid_attacks_and_vie
 def test_a_sequence_does_not_repeat_a_step() -> None:
     both = joined([attempt(0), joined([attempt(0), attempt(1)], "")], "")
     assert both.steps == (*attempt(0).steps, *attempt(1).steps)
+
+
+def test_passes_of_other_models_have_a_price_of_their_own() -> None:
+    blind = AttackCandidate((Step("apgd", {"steps": 20}, "blind"),), "")
+    mixed = AttackCandidate((*blind.steps, Step("apgd", {"steps": 20}, "exact")), "")
+    assert [one.whole for one in (blind, mixed, attempt(1))] == [False, False, True]
+    time = TimeLimits(per_pass=1.0, seconds=100.0, left=100.0, per_substitute=0.1)
+    assert time.of(blind) == pytest.approx(0.1 * blind.passes())
+    assert time.of(attempt(1)) == attempt(1).passes()
+    assert replace(time, per_substitute=None).of(blind) == blind.passes()

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from purebench.attacks import mechanisms
+from purebench.attacks.adaptive.diffhammer import DiffHammer
 from purebench.attacks.adaptive.sequence import USUAL
+from purebench.attacks.catalogue import find
 from purebench.attacks.mechanisms import VIEWS, Mechanism, Part, listed, mechanism, parts_of
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec, installed
+from purebench.core.threat import Knowledge
 
 GRADIENT, SUBSTITUTE, FREE = Mechanism.GRADIENT, Mechanism.SUBSTITUTE, Mechanism.GRADIENT_FREE
 
@@ -116,6 +119,39 @@ def test_a_view_of_another_package_has_the_mechanism_that_it_declares_and_else_n
     assert of("apgd", "declared") is GRADIENT
     assert of("apgd", "unknown") is None
     assert of("apgd", "silent") is None
+
+
+@pytest.mark.parametrize("use", mechanisms.COMPOSITE)
+@pytest.mark.parametrize(("view", "found"), [("exact", [GRADIENT, FREE]), ("blind", [SUBSTITUTE] * 2)])
+def test_autoattack_follows_gradients_and_then_runs_square(use: str, view: str, found: list[Mechanism]) -> None:
+    whole = Part(Spec(use), Spec.parse(view), 1)
+    assert [mechanism(part, 5) for part in parts_of(whole)] == found
+    sequence = Spec("sequence", {"parts": [{"use": use, "gradient": view}, {"use": "apgd", "gradient": "bpda"}]})
+    inner = parts_of(Part(sequence, Spec("none"), 1))
+    assert [mechanism(part, 5) for part in inner] == [*found, GRADIENT]
+
+
+def test_the_composites_are_white_box_attacks_of_libraries_that_contain_square() -> None:
+    whole = {name: find(*name.split(":")) for name in mechanisms.COMPOSITE}
+    assert {entry.knowledge for entry in whole.values()} == {Knowledge.WHITE_BOX}
+    assert "square" in whole["autoattack:standard"].note
+    assert "Square" in whole["art:AutoAttack"].note
+
+
+@pytest.mark.parametrize(
+    ("use", "eot", "draws"),
+    [
+        ("apgd", 4, 4),
+        ("diffhammer", 1, DiffHammer().draws),
+        ("diffhammer(draws=3)", 10, 3),
+        ("diffhammer(draws=many)", 1, DiffHammer().draws),
+        ("autoattack:rand", 1, 20),
+        ("autoattack:rand(eot=5)", 2, 10),
+        ("autoattack:standard", 4, 4),
+    ],
+)
+def test_the_draws_that_a_gradient_averages_are_those_of_the_attack(use: str, eot: int, draws: int) -> None:
+    assert Part(Spec.parse(use), Spec("exact"), eot).draws == draws
 
 
 def test_an_unknown_mechanism_is_refused() -> None:

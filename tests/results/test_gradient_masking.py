@@ -253,3 +253,20 @@ def test_an_attack_through_another_model_has_no_gradient_of_the_defense(build):
     through = replace(found.attacks[2], spec={"name": "apgd", "params": {}}, gradient="stand-in(model=trades)")
     changed = replace(found, attacks=(*found.attacks[:2], through))
     assert [warning.code for warning in doubts(changed)] == [WarningCode.GRADIENT_FREE_STRONGER]
+
+
+def test_autoattack_hides_no_warning_because_it_ends_with_square(build):
+    """Square finds what the gradient misses; AutoAttack contains both, so that it is in neither pool."""
+    found = results(build, clean=20, apgd=20, square=10)[1][0]
+    (warning,) = doubts(found)
+    assert warning.code is WarningCode.GRADIENT_FREE_STRONGER
+    autoattack = replace(found.attacks[2], name="autoattack", spec={"name": "autoattack:standard", "params": {}})
+    autoattack = replace(autoattack, gradient="exact", backwards=100)
+    settings = {**found.board["attacks"], "autoattack": found.board["attacks"]["square"]}
+    both = replace(found, board={**found.board, "attacks": settings}, attacks=(*found.attacks, autoattack))
+    assert autoattack.follows_gradient
+    assert not autoattack.gradient_alone
+    assert doubts(both) == (warning,)
+    noted = replace(found, attacks=(found.attacks[0], replace(found.attacks[1], warnings=(MASKED,)), autoattack))
+    noted = replace(noted, board=both.board)
+    assert [one.code for one in doubts(noted)] == [WarningCode.ZERO_GRADIENT]

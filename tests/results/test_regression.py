@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from purebench.core.errors import PurebenchError
+from purebench.records.outcome import Outcome
 from purebench.results.ranking.comparisons import Pair, Side
 from purebench.results.ranking.regression import Change, decided, other_conditions, overall, regressions
 from purebench.results.results import DefenseResult
@@ -135,3 +136,12 @@ def test_p_values_of_several_rows_are_adjusted() -> None:
     one = (Side("a", result(10)), Side("a", result(16)))
     assert verdict(one[0].result, one[1].result) is Change.WORSE
     assert [found.verdict for found in regressions([one, one], 0.05)] == [Change.UNDECIDED] * 2
+
+
+def test_errors_of_the_compared_attack_are_refused_instead_of_counted_as_wrong() -> None:
+    old = result(10)
+    codes = list(old.attacks[1].outcomes)
+    failed = replace(old.attacks[1], outcomes=(Outcome.ERRORED, *codes[1:]), draws=("", *old.attacks[1].draws[1:]))
+    new = replace(old, attacks=(old.attacks[0], failed))
+    with pytest.raises(PurebenchError, match=f"plain, {failed.name}: expected an answer for each image, but 1 images"):
+        regressions([(Side("row", old), Side("row", new))], 0.05, attack=failed.name)

@@ -12,6 +12,7 @@ from purebench.core.errors import PurebenchError
 
 from synthetic import merge  # isort: skip
 from purebench.records.outcome import WORST_CASE, Outcome
+from purebench.results.ranking.rank import rank
 from purebench.results.results import DefenseResult
 from purebench.statistics import clopper_pearson
 
@@ -224,3 +225,11 @@ def test_merging_results_and_rendering_pages_do_not_import_what_takes_long():
         f"import sys, purebench.leaderboards.page, purebench.results.merge; sys.exit(bool({slow} & {{*sys.modules}}))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_clean_accuracy_is_not_known_where_an_image_errored(build):
+    _, _, (found,) = build.results({"plain": {"clean": ["1", E, "1", "1"], "apgd": ["0", "1", "1", "0"]}})
+    assert found.clean is None
+    assert found.accuracy(found.attacks[0]).value == 0.75
+    (row,) = rank([found])
+    assert row.clean is None

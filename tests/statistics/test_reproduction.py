@@ -88,6 +88,23 @@ def test_a_claim_about_shared_draws_that_is_too_high_is_detected() -> None:
     assert excess_bound(claimed, found, random=True, shared=True, every=True) > 0.5
 
 
+@pytest.mark.parametrize("every", [True, False])
+def test_the_bound_of_the_excess_covers_the_truth_where_images_share_draws(every: bool) -> None:
+    """One of two models a call of 100 images is right on 90 %, the other on 10 %: the truth is the claim minus 1/2."""
+    rng, misses = np.random.default_rng(5), 0
+    for _ in range(200):
+        which = rng.random((2, 200)) < np.array([[0.9], [0.1]])
+        claimed = np.concatenate(
+            [which[(rng.random(16) < 0.5).astype(int), :100], which[(rng.random(16) < 0.5).astype(int), 100:]], 1
+        ).T
+        rows = np.arange(200) if every else rng.choice(200, 60, replace=False)
+        choice = (rng.random(64) < 0.5).astype(int)
+        found = which[choice][:, rows].T
+        truth = float(claimed.mean() - which.mean())
+        misses += excess_bound(claimed[rows], found, random=True, shared=True, every=every) < truth
+    assert misses <= binom.ppf(0.999, 200, 1 - CONFIDENCE)
+
+
 # ---- upper bounds
 
 

@@ -166,3 +166,19 @@ def test_surrogate_of_denoised_is_that_of_its_denoiser():
         found = Denoised(0.1, stand_in).surrogate(x)
     with seeded("surrogate"):
         assert torch.equal(found, 2 * GaussianNoise(0.1)(x))
+
+
+def test_draws_that_share_a_choice_within_a_call_are_certified_one_call_a_draw():
+    """A coin per call, right with probability 1/2: Clopper and Pearson would certify it if a call had many draws."""
+
+    def coin(x: Tensor) -> Tensor:
+        side = (torch.rand(()) < 0.5).float()
+        return torch.stack([side, 1 - side]).expand(len(x), 2)
+
+    defense = Smoothed(coin, GaussianNoise(0.1), sigma=0.1, draws=4)  # type: ignore[arg-type]
+    x, batch = torch.rand(20, 1, 4, 4), DeviceBatch(64)
+    with seeded("coin"):
+        assert (defense.certify(x, n0=20, n=60, alpha=0.001, batch=batch).classes >= 0).any()
+    defense.shares_draws = True
+    with seeded("coin"):
+        assert defense.certify(x, n0=20, n=60, alpha=0.001, batch=batch).classes.tolist() == [-1] * 20
