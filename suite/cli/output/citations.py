@@ -13,7 +13,7 @@ EPRINT = re.compile(r"eprint\s*=\s*\{([^}]*)\}")
 FIELD = re.compile(r"^  (title|author) = \{+(.*?)\}+,$", re.MULTILINE)
 SOURCE = re.compile(r"(?:after )?(?P<authors>.+?) (?P<year>\d{4}), arXiv:(?P<number>[\w./-]+)")
 OWN = """@software{purebench,
-  title = {{purebench: how robust is a defended image classifier against an attacker who knows the defense?}},
+  title = {{purebench: an evaluation suite for purification defenses of image classifiers}},
   author = {{The purebench authors}},
   year = {2026},
   version = {VERSION},
