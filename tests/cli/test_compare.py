@@ -89,6 +89,14 @@ def test_committed_results_are_compared_without_a_run(tmp_path: Path) -> None:
     assert "48 images; 95 % interval of the paired difference: paired-gaffke" in " ".join(done.output.split())
 
 
+def test_the_examples_of_the_help_run_on_committed_results() -> None:
+    text = " ".join(call("--help").output.replace("│", " ").split())
+    shown = [one.partition(" ╭")[0].split() for one in text.split("Example: purebench compare ")[1:]]
+    examples = [words for words in shown if not any(word.endswith(".json") for word in words)]
+    assert len(examples) == 2
+    assert all(call(*words).exit_code == 0 for words in examples)
+
+
 def test_result_folders_and_files_are_compared(tmp_path: Path, rows: dict[str, DefenseResult]) -> None:
     export_results(tmp_path / "old", [rows["none"], rows["vae"]])
     export_results(tmp_path / "new", [rows["vae"], rows["noise"]])
