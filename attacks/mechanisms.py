@@ -69,8 +69,9 @@ COMPOSITE = ("autoattack:standard", "autoattack:plus", "art:AutoAttack")
 """Attacks of libraries that follow gradients and then, on the images that are left, run Square."""
 DIFFHAMMER, DIFFHAMMER_DRAWS = "diffhammer", 10
 """The attack whose draws take the place of the view's EOT samples, and their usual number."""
-AUTOATTACK, RANDOM, RANDOM_DRAWS = "autoattack", "rand", 20
-"""The library whose passes each have the view's EOT samples, its version for random defenses, and its usual passes."""
+AUTOATTACK, AUTOATTACK_DRAWS = "autoattack", 20
+"""The library whose gradients on random defenses average passes, each with the view's EOT samples, and their usual
+number."""
 
 
 def listed(*, mechanism: str) -> Callable[[Made], Made]:
@@ -106,10 +107,10 @@ class Part:
 
     @property
     def draws(self) -> int:
-        """The number of draws that a gradient averages (a test compares the usual numbers with the attacks)."""
-        library, _, name = self.use.name.partition(":")
+        """The draws of a random defense that a gradient averages; a test compares the usual numbers with the attacks."""
+        library = self.use.name.partition(":")[0]
         if library == AUTOATTACK:
-            return self.eot * _count(self.use.params.get("eot"), RANDOM_DRAWS if name == RANDOM else 1)
+            return self.eot * _count(self.use.params.get("eot"), AUTOATTACK_DRAWS)
         if library == DIFFHAMMER:
             return _count(self.use.params.get("draws"), DIFFHAMMER_DRAWS)
         return self.eot

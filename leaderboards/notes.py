@@ -22,7 +22,6 @@ METHOD_NAMES = {
     "clopper-pearson": "Clopper–Pearson",
     "wilson": "Wilson",
     "gaffke": "Gaffke",
-    "gaffke-shared-draws": "Gaffke over images and over draws",
     "bracket": "bracket of the worst case",
     "bracket-sequence": "bracket of the worst case, valid at any time",
     "betting": "betting",

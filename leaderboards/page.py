@@ -20,7 +20,6 @@ from purebench.leaderboards.figures_text import MV, VOTE, looks_text, millisecon
 from purebench.leaderboards.notes import METHOD_NAMES, compared_text, methods_text, stopped_text
 from purebench.leaderboards.sections import Section, anchors, section
 from purebench.records.provenance import COMPILED
-from purebench.results.attack_result import spec_text
 from purebench.results.certificates import certificates
 from purebench.results.distances import nearest_distances
 from purebench.results.figures.passes import MEANING
@@ -31,7 +30,7 @@ from purebench.results.grading.convergence import count_text
 from purebench.results.grading.gathering import Companions, declared_controls, evidence_of
 from purebench.results.grading.optimality import global_optimality
 from purebench.results.ranking.rank import Row, rank
-from purebench.results.results import CLEAN, DefenseResult
+from purebench.results.results import CLEAN, DefenseResult, spec_text
 
 if TYPE_CHECKING:
     from purebench.boards.board import Board

@@ -17,7 +17,7 @@ from purebench.leaderboards.figures_text import known, passes_text, printed
 from purebench.records.outcome import Outcome
 from purebench.records.record import Picture
 from purebench.results.attack_claims import AttackClaim, attack_claim
-from purebench.results.attack_result import AttackResult, spec_text
+from purebench.results.attack_result import AttackResult
 from purebench.results.certificates import Certificates
 from purebench.results.distances import NearestDistances, distance_text, reach
 from purebench.results.figures.as_printed import PrintedFigures
@@ -27,7 +27,7 @@ from purebench.results.figures.published_claims import PublishedClaim, claims_of
 from purebench.results.grading.evidence import Convergence
 from purebench.results.grading.optimality import Optimality, optimality
 from purebench.results.ranking.rank import AttackScore, Cost, Row, cost
-from purebench.results.results import CLEAN
+from purebench.results.results import CLEAN, spec_text
 from purebench.statistics import Estimate, median_with_ends
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from purebench.core.terminal_output import printable
 from purebench.leaderboards.badge_text import shown_badge
 from purebench.leaderboards.figures_text import attack_columns
-from purebench.results.attack_result import spec_text
 from purebench.results.figures.passes import passes_per_image
 from purebench.results.figures.published_claims import claimed_text, claims_of
 from purebench.results.files.verdicts import RowBadge
 from purebench.results.ranking.rank import Row
+from purebench.results.results import spec_text
 from purebench.statistics import Estimate
 
 COLUMNS = (

@@ -105,11 +105,11 @@ def loss(result: DefenseResult) -> Estimate | None:
         result: Results of the defense.
 
     Returns:
-        A difference in [-1,1]; None without clean images and attacks, in a cascade that attacks before it evaluates the
-        clean images, and where images share draws.
+        A difference in [-1,1]; None without clean images and attacks, and in a cascade that attacks before it evaluates
+        the clean images.
     """
     clean, rest = _clean(result), [attack for attack in result.attacks if attack.name != CLEAN]
-    if clean is None or all(attack.skipped for attack in rest) or result.errored or result.shares_draws:
+    if clean is None or all(attack.skipped for attack in rest) or result.errored:
         return None
     before, after = result.right(clean).mean(axis=1), result.scores()
     asked = ~np.isnan(after) & np.array([outcome in ANSWERED for outcome in clean.outcomes])
@@ -131,10 +131,9 @@ def draw_chart(anchor: str, result: DefenseResult) -> DrawChart | None:
         result: Results of the defense.
 
     Returns:
-        The chart; None for a deterministic defense, with too few draws, where images ERRORED, and where they share
-            draws.
+        The chart; None for a deterministic defense, with too few draws, and where images ERRORED.
     """
-    if not result.random or result.shares_draws or result.errored or not result.scored.any():
+    if not result.random or result.errored or not result.scored.any():
         return None
     method, confidence = interval_method(False, result.anytime), result.board["confidence"]
     right = result.fresh[np.newaxis, result.scored]
@@ -163,7 +162,7 @@ def draw_chart(anchor: str, result: DefenseResult) -> DrawChart | None:
 def noise(result: DefenseResult) -> Noise | None:
     """Estimate the sources of the noise of robust accuracy; None where they cannot be estimated."""
     scored = result.scored
-    if not result.random or result.shares_draws or result.errored or result.fresh_draws < 2 or scored.sum() < 2:
+    if not result.random or result.errored or result.fresh_draws < 2 or scored.sum() < 2:
         return None
     parts = variance_parts(result.fresh[scored])
     shares = zip(("images", "draws"), (parts.shares(result.fresh_draws)[part] for part in (0, 2)), strict=True)

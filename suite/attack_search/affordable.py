@@ -44,8 +44,8 @@ class TimeLimits:
 
     Attributes:
         per_pass: Expected seconds of a purifier pass of all first dev images.
-        per_substitute: The same of a pass of another model or of a part of the defense, which may cost much less; None
-            if that is not known.
+        per_substitute: The same of a pass of another model or of a part of the defense, which may cost much less or, of
+            a surrogate, as much; None if that is not known.
         seconds: Time of the whole search.
         left: Seconds left.
     """
@@ -62,8 +62,8 @@ class TimeLimits:
 
     def of(self, candidate: AttackCandidate) -> float:
         """Return the expected seconds of a candidate on the first dev images."""
-        price = self.per_pass if candidate.whole or self.per_substitute is None else self.per_substitute
-        return candidate.passes() * price
+        other = self.per_pass if self.per_substitute is None else self.per_substitute
+        return candidate.passes_of(substitute=False) * self.per_pass + candidate.passes_of(substitute=True) * other
 
 
 def affordable(

@@ -52,8 +52,8 @@ class AttackBench:
         began: Time at which this process began, by the monotonic clock.
         counted: Keys of the records that `spent` and `passes` contain.
         price: Smallest seconds of a purifier pass of one image in a record.
-        other_price: The same of attacks whose passes are those of another model or of a part of the defense; None
-            before the first of them.
+        other_price: Largest seconds of a pass of attacks whose passes are those of another model or of a part of the
+            defense; None before the first of them.
     """
 
     context: Context
@@ -166,8 +166,8 @@ class AttackBench:
                     if self.left <= 0:
                         break
         keys = {name: [job.key for job in jobs if job.attack.name == name] for name, _ in choices}
-        whole = {name: some for name, some in keys.items() if all(key in records for key in some)}
-        scores = {name: _score([records[key] for key in some]) for name, some in whole.items()}
+        finished = {name: some for name, some in keys.items() if all(key in records for key in some)}
+        scores = {name: _score([records[key] for key in some]) for name, some in finished.items()}
         if len(scores) < len(keys):
             raise OutOfTime(scores)
         return scores
@@ -187,7 +187,7 @@ class AttackBench:
             if passes and whole:
                 self.price = min(self.price, seconds / passes)
             elif passes:
-                self.other_price = min(self.other_price or seconds / passes, seconds / passes)
+                self.other_price = max(self.other_price or 0.0, seconds / passes)
         return record
 
 

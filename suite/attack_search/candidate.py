@@ -36,6 +36,11 @@ class Step:
     eot: int = 1
     found: bool = False
 
+    @property
+    def substitute(self) -> bool:
+        """Whether its passes are those of another model or of a part of the defense."""
+        return VIEWS.get(Spec.parse(self.gradient).name) is Mechanism.SUBSTITUTE
+
     def plain(self) -> dict[str, Any]:
         """Return the step as a part of a sequence."""
         start = {"start": "found"} if self.found else {}
@@ -102,7 +107,11 @@ class AttackCandidate:
     @property
     def whole(self) -> bool:
         """Whether all of its passes are of the defense itself, and not of another model or a part of it."""
-        return not any(VIEWS.get(Spec.parse(step.gradient).name) is Mechanism.SUBSTITUTE for step in self.steps)
+        return not any(step.substitute for step in self.steps)
+
+    def passes_of(self, *, substitute: bool) -> float:
+        """Return about how many of its passes for an image are of the defense itself, or those that are not."""
+        return sum(step.passes() for step in self.steps if step.substitute is substitute)
 
     @property
     def views(self) -> frozenset[str]:

@@ -237,8 +237,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, ControlFacts):
         return asdict(value)
     return deepcopy(dict(value)) if isinstance(value, Mapping) else value
-
-
-def spec_text(spec: Mapping[str, Any]) -> str:
-    """Format a spec's plain values as text, such as "apgd(steps=20)"."""
-    return str(Spec(spec["name"], spec.get("params", {})))

@@ -42,11 +42,11 @@ def doubts(result: DefenseResult) -> tuple[ResultWarning, ...]:
     """
     asked = [attack for attack in result.common if not (attack.skipped or attack.failed)]
     following = [attack for attack in asked if attack.follows_gradient]
-    alone = [attack for attack in following if attack.gradient_alone]  # AutoAttack ends with Square: it is in no pool
+    alone = [attack for attack in following if attack.gradient_alone]  # without AutoAttack, which ends with Square
     others = [attack for attack in asked if attack not in following and not _no_attack(attack)]
     found = list(_named(asked, frozenset(WarningCode) - OF_GRADIENTS - OF_ONE_ATTACK))
     if any(_held(outcomes) for outcomes in _by_image(result.common)):
-        found += [*_noted(following), *(() if result.cascade else _beaten(result, alone, others))]
+        found += [*_noted(following), *(() if result.cascade else _beaten(result, alone or following, others))]
     return tuple(found)
 
 

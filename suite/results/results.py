@@ -16,14 +16,13 @@ import numpy.typing as npt
 from pydantic import ConfigDict
 
 from purebench.core.files.versioned_model import STRICT, Line, PerImage, Plain, Position, Whole, from_json
-from purebench.core.warning_codes import WarningCode
+from purebench.core.registry import Spec
 from purebench.records.answers import ANSWERED as ANSWERED
 from purebench.records.answers import Answers, is_outcome, right_answers, stacked
 from purebench.records.outcome import BEST_KNOWN, WORST_CASE, Outcome
 from purebench.results.attack_result import CLEAN as CLEAN
 from purebench.results.attack_result import AttackResult, PerAttack, WorstCase
 from purebench.statistics import Estimate, accuracy, bracket, interval, interval_method, lowest_per_image
-from purebench.statistics.intervals.shared_draws import shared_draws_interval
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -124,12 +123,6 @@ class DefenseResult:
         found = np.where(self.scored, self.fresh.mean(axis=1), np.nan)
         return np.where(self.doubtful, np.fmin(found, errored), found)
 
-    @cached_property
-    def shares_draws(self) -> bool:
-        """True if all images of a call share a random choice, so that draws of different images are dependent."""
-        found = (warning.code for attack in self.attacks for warning in attack.warnings)
-        return self.random and WarningCode.SHARED_DRAWS in found
-
     @property
     def cascade(self) -> bool:
         """True if images that one attack broke on every draw were left out of the attacks after it."""
@@ -165,7 +158,7 @@ class DefenseResult:
 
     @property
     def errored(self) -> int:
-        """The number of images whose score is unknown because of an error (`doubtful`)."""
+        """The number of images whose score is unknown because of an error; see `doubtful`."""
         return int(self.doubtful.sum())
 
     @cached_property
@@ -180,10 +173,11 @@ class DefenseResult:
     def robust(self) -> Estimate | None:
         """Accuracy at the picked adversarial examples, which the page shows.
 
-        It is the mean of `scores` with an interval, from the draws of `execution.jobs.worst_case_job`; None where no
-        attack applies, or where it is known only within `bounds`. For each image the worst example of all attacks of
-        the common suite (clean included) was picked on earlier draws. The fresh draws there are unbiased for the
-        accuracy at the pick, which is an upper bound of mean_i min_a q[i,a].
+        It is the mean of `scores` with an interval (`statistics.intervals.methods.interval`), and the draws behind them
+        are those of `execution.jobs.worst_case_job`; `merge` only joins the blocks. It is None where no attack applies,
+        or where it is known only within `bounds`. For each image the worst example of all attacks of the common suite
+        (clean included) was picked on earlier draws. The fresh draws there are unbiased for the accuracy at the pick,
+        which is an upper bound of mean_i min_a q[i,a].
         """
         return None if self.doubtful.any() else self._mean(self.scores())
 
@@ -195,9 +189,9 @@ class DefenseResult:
 
     @cached_property
     def bracket(self) -> Estimate | None:
-        """Limits for mean_i min_a q[i,a] (`statistics.bracket`); None if not random, or if images share draws."""
+        """Limits for mean_i min_a q[i,a] of a random defense (see `statistics.bracket`); None for other defenses."""
         answers, some = self.answers, self.scored
-        if not self.random or self.shares_draws or answers is None or self.doubtful.any() or not some.any():
+        if not self.random or answers is None or self.doubtful.any() or not some.any():
             return None
         return bracket(
             lowest_per_image(answers.right[:, some], answers.counts[:, some]),
@@ -210,9 +204,6 @@ class DefenseResult:
         known = scores[~np.isnan(scores)]
         if not known.size:
             return None
-        if self.shares_draws:
-            right = np.where(self.doubtful[:, np.newaxis], scores[:, np.newaxis], self.fresh)[~np.isnan(scores)]
-            return shared_draws_interval(right, self.board["confidence"], anytime=self.anytime)
         return interval(known, interval_method(not self.random, self.anytime), self.board["confidence"])
 
     def accuracy(self, attack: AttackResult) -> Estimate | None:
@@ -224,12 +215,12 @@ class DefenseResult:
         if not applies.any():
             return None
         right = self.right(attack) if applies.all() else self.right(attack)[applies]
-        if self.shares_draws:
-            return shared_draws_interval(right, self.board["confidence"], anytime=self.anytime)
         return accuracy(right, deterministic=not self.random, confidence=self.board["confidence"], anytime=self.anytime)
 
     def spared(self, attack: AttackResult) -> Bools:
-        """Return the images that a cascade, or `spare`, left out because an earlier attack broke them on every draw.
+        """Return the images that a cascade, or an attack with `spare`, left out because an earlier attack broke them.
+
+        The attack's accuracy is conditional on the other images.
 
         Args:
             attack: one of the attacks of this result.
@@ -275,7 +266,11 @@ class DefenseResult:
     def from_dict(
         cls, data: Mapping[str, Any], seconds: Mapping[str, Mapping[str, float]] | None = None
     ) -> DefenseResult:
-        """Create a result from the values of `to_dict` and the separate `seconds`; errors are those of `from_json`."""
+        """Create a result from the values of `to_dict` and the `seconds`, which are stored separately.
+
+        Raises:
+            PurebenchError: as for `from_json`.
+        """
         return cls.from_json(json.dumps(data)).with_seconds(seconds or {})
 
     def with_seconds(self, seconds: Mapping[str, Mapping[str, float]]) -> DefenseResult:
@@ -298,3 +293,8 @@ class DefenseResult:
         check_name(found.name)
         check_result(found)
         return found
+
+
+def spec_text(spec: Mapping[str, Any]) -> str:
+    """Format a spec's plain values as text, such as "apgd(steps=20)"."""
+    return str(Spec(spec["name"], spec.get("params", {})))

@@ -268,5 +268,6 @@ def test_passes_of_other_models_have_a_price_of_their_own() -> None:
     assert [one.whole for one in (blind, mixed, attempt(1))] == [False, False, True]
     time = TimeLimits(per_pass=1.0, seconds=100.0, left=100.0, per_substitute=0.1)
     assert time.of(blind) == pytest.approx(0.1 * blind.passes())
+    assert time.of(mixed) == pytest.approx(0.1 * blind.passes() + attempt(19).passes())
     assert time.of(attempt(1)) == attempt(1).passes()
     assert replace(time, per_substitute=None).of(blind) == blind.passes()

@@ -13,6 +13,7 @@ from purebench.attacks import mechanisms
 from purebench.attacks.adaptive.diffhammer import DiffHammer
 from purebench.attacks.adaptive.sequence import USUAL
 from purebench.attacks.catalogue import find
+from purebench.attacks.libraries.autoattack import EOT
 from purebench.attacks.mechanisms import VIEWS, Mechanism, Part, listed, mechanism, parts_of
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec, installed
@@ -145,9 +146,9 @@ def test_the_composites_are_white_box_attacks_of_libraries_that_contain_square()
         ("diffhammer", 1, DiffHammer().draws),
         ("diffhammer(draws=3)", 10, 3),
         ("diffhammer(draws=many)", 1, DiffHammer().draws),
-        ("autoattack:rand", 1, 20),
+        ("autoattack:rand", 1, EOT),
         ("autoattack:rand(eot=5)", 2, 10),
-        ("autoattack:standard", 4, 4),
+        ("autoattack:apgd-t", 2, 2 * EOT),
     ],
 )
 def test_the_draws_that_a_gradient_averages_are_those_of_the_attack(use: str, eot: int, draws: int) -> None:

@@ -267,6 +267,9 @@ def test_autoattack_hides_no_warning_because_it_ends_with_square(build):
     assert autoattack.follows_gradient
     assert not autoattack.gradient_alone
     assert doubts(both) == (warning,)
+    weak = replace(autoattack, outcomes=found.attacks[1].outcomes, draws=found.attacks[1].draws)
+    alone = replace(both, attacks=(found.attacks[0], weak, found.attacks[2]))
+    assert doubts(alone) == (warning,)  # Square breaks more than AutoAttack, the only attack with the gradient
     noted = replace(found, attacks=(found.attacks[0], replace(found.attacks[1], warnings=(MASKED,)), autoattack))
     noted = replace(noted, board=both.board)
     assert [one.code for one in doubts(noted)] == [WarningCode.ZERO_GRADIENT]

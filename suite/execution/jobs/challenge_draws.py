@@ -21,7 +21,7 @@ from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded
 from purebench.execution.context import Context
 from purebench.execution.jobs.verification import verify
-from purebench.statistics.sequential.challenge import better_picks, challenge_p_value, paired_signs, shared_p_value
+from purebench.statistics.sequential.challenge import better_picks, challenge_p_value, paired_signs
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -104,12 +104,9 @@ class ChallengeDraws:
         rows = torch.as_tensor(picked)
         draws = TEST_SHARE * fresh if random else 1
         asked = [self.ask(x[rows], draws, "test", name, rows=rows) for x, name in _named(incumbent, submitted)]
-        shared = bool(self.context.pristine(self.row).shares_draws)
-        better, worse = paired_signs(asked[0], asked[1], shared=shared)
-        if not random and better > worse:  # it is certain
-            return Compared(picked, better, worse, 0.0)
-        p_value = shared_p_value(*asked) if shared else float(challenge_p_value(better, worse))
-        return Compared(picked, better, worse, p_value)
+        better, worse = paired_signs(asked[0], asked[1])
+        certain = not random and better > worse
+        return Compared(picked, better, worse, 0.0 if certain else float(challenge_p_value(better, worse)))
 
     def score(self, examples: Tensor) -> Floats:
         """Return the share of correct draws at each example, in [0,1], from draws that were not used before.

@@ -97,7 +97,8 @@ class Asked:
 def verify(defense: Defense, x: Tensor, y: Tensor, draws: int, batch: DeviceBatch) -> Tensor:
     """Return whether the defense is correct on each image at each draw.
 
-    The draws of an image pass together, or in one call each if the defense `shares_draws`.
+    The draws of an image pass together, or in one call each if the defense `shares_draws`: all draws of all images are
+    independent, as the intervals over images assume.
 
     Args:
         defense: a copy that was never called (`Context.pristine`), so that it cannot answer from memory.
@@ -144,8 +145,8 @@ def ask(defense: Defense, x: Tensor, y: Tensor, draws: int, batch: DeviceBatch) 
         _enough_classes(logits, y)
         same_again(defense, x, logits, batch)
         return Asked((logits.argmax(1) == y)[:, None].cpu(), [])
-    if defense.shares_draws:
-        found = torch.stack([batch.map(logits_of, x)[0] for _ in range(draws)], 1)
+    if defense.shares_draws:  # one image a call as well, so that draws at different images are independent
+        found = torch.stack([DeviceBatch(1).map(logits_of, x)[0] for _ in range(draws)], 1)
     else:
         (every,) = batch.map(logits_of, x.repeat_interleave(draws, 0))
         found = every.view(len(x), draws, -1)

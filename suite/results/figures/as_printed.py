@@ -76,8 +76,6 @@ class PrintedFigures:
 def as_printed(result: DefenseResult, attack: AttackResult) -> PrintedFigures | None:
     """Return the figures of papers for an attack whose looks were counted; None for other attacks, and for few draws.
 
-    The intervals are those of independent images, so there are no figures if images share draws either.
-
     Args:
         result: the result of the defense.
         attack: one of its attacks.
@@ -85,7 +83,7 @@ def as_printed(result: DefenseResult, attack: AttackResult) -> PrintedFigures | 
     seen = [one for one in attack.looks if one is not None and one.looks]
     unmoved = [one for one in attack.clean_looks if one is not None and one.looks]
     looks, draws = sum(one.looks for one in seen), sum(one.draws for one in seen)
-    if not seen or draws < LEAST_DRAWS * looks or result.shares_draws:
+    if not seen or draws < LEAST_DRAWS * looks:
         return None
     estimate = _estimator(result)
 

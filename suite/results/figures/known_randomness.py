@@ -51,12 +51,11 @@ def known_randomness(result: DefenseResult, attack: AttackResult) -> KnownRandom
         attack: one of its attacks.
 
     Returns:
-        The figures; None for other attacks, if no image was answered, and if all images of a call share a random
-            choice, as the intervals are those of independent images.
+        The figures; None for other attacks, and if no image was answered.
     """
     pairs = zip(attack.known_right, attack.outcomes, strict=bool(attack.known_right))
     asked = np.array([count is not None and outcome in ANSWERED for count, outcome in pairs], dtype=np.bool_)
-    if not asked.any() or result.shares_draws:
+    if not asked.any():
         return None
     counts = np.array([count or 0 for count in attack.known_right], dtype=np.float64)
     known, unknown = counts[asked] / attack.known_seeds, result.right(attack)[asked].mean(axis=1)

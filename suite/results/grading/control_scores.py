@@ -27,7 +27,6 @@ from purebench.results.grading.evidence import (
     UnscoredControl,
 )
 from purebench.results.grading.same_jobs import same_reference
-from purebench.results.grading.shared_draws import with_shared_draws
 from purebench.results.results import CLEAN, DefenseResult
 from purebench.statistics import (
     Estimate,
@@ -169,7 +168,7 @@ def _score(result: DefenseResult, facts: ControlFacts, truths: KnownTruths) -> C
     others = any(kind != TRANSFER for kind in kinds)
     clean = _clean(result, scored)
     without = _per_image(result, scored, _is_no_transfer) if others else np.ones_like(high)
-    score = ControlScore(
+    return ControlScore(
         name=result.name,
         kind=ControlKind(facts.kind),
         truth_low=float(low.mean()),
@@ -185,7 +184,6 @@ def _score(result: DefenseResult, facts: ControlFacts, truths: KnownTruths) -> C
         hides=facts.hides,
         reference=facts.reference,
     )
-    return with_shared_draws(score, result, scored, high) if result.shares_draws else score
 
 
 def _clean(result: DefenseResult, scored: Bools) -> Floats:

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from purebench.results.attack_result import spec_text
 from purebench.results.grading.evidence import Convergence, ConvergenceStatus, Fall, Rung
 from purebench.results.grading.images_needed import images_to_exclude, images_to_show
 from purebench.results.grading.ladder import Ladder, Tried, read_ladder, rung_label
-from purebench.results.results import DefenseResult
+from purebench.results.results import DefenseResult, spec_text
 from purebench.statistics import (
     accuracy,
     compare,
@@ -104,10 +103,6 @@ def decide(found: Ladder) -> tuple[ConvergenceStatus, str]:
     """
     if len(found.rungs) <= BACK + 1:
         return ConvergenceStatus.UNDECIDED, "too few rungs answered on all images"
-    if found.shared:
-        return ConvergenceStatus.UNDECIDED, (
-            "all images of a call share a random choice, so that comparisons by image are not valid"
-        )
     first, last = found.rungs[0].values, found.rungs[-1].values
     images, falls = found.images, _p_above(found.images, first, last) <= LEVEL
     if one_sided_bound(last if found.picked is None else found.picked, 1 - LEVEL, "high") <= MARGIN:
@@ -134,12 +129,11 @@ def images_needed(found: Ladder) -> int:
     Args:
         found: the rungs and the other attacks.
     """
-    answerable = found.picked is not None and any(other.another for other in found.others)
-    if len(found.rungs) <= BACK + 1 or found.shared or not answerable:
+    if len(found.rungs) <= BACK + 1 or found.picked is None or not any(other.another for other in found.others):
         return 0
     first, before, last = (found.rungs[place].values for place in (0, -1 - BACK, -1))
     pairs = [(before, last), (last, before), *((last, other.values) for other in found.others)]
-    pairs += [(found.picked, one.values) for one in _of_ladder(found) if found.picked is not None]
+    pairs += [(found.picked, one.values) for one in _of_ladder(found)]
     needed = images_to_exclude(pairs, MARGIN, LEVEL)
     return max(len(found.images) + 1, needed, images_to_show(first, last, LEVEL))
 

@@ -79,7 +79,7 @@ def failure_indicators(
         found: the convergence that the ladder shows; None to decide it here.
     """
     warnings = [*_silent_success(own), *_unreachable(own)]
-    if ladder is not None and (read := read_ladder(own, ladder)) is not None and not read.shared:
+    if ladder is not None and (read := read_ladder(own, ladder)) is not None:
         status = decide(read)[0] if found is None else found.status
         own_rungs = [_named(one, len(read.images)) for one in of_ladder(read, status, own.random)]
         passed_on = [_named(one, len(ladder.images)) for one in doubts(ladder) if one.code in PASSED_ON]

@@ -55,14 +55,12 @@ class Ladder:
         others: the other attacks that answered on all of these images.
         picked: the share of correct fresh draws of each image [images] at the picked adversarial example of the row,
             whose mean is its robust accuracy on these images; None if the score of an image is unknown.
-        shared: whether all images of a call share a random choice, so that comparisons by image are not valid.
     """
 
     images: tuple[int, ...]
     rungs: Sequence[Tried]
     others: Sequence[Tried]
     picked: Floats | None = None
-    shared: bool = False
 
 
 def read_ladder(own: DefenseResult, ladder: DefenseResult) -> Ladder | None:
@@ -101,8 +99,7 @@ def read_ladder(own: DefenseResult, ladder: DefenseResult) -> Ladder | None:
         ] + others
         if own.scored[there].all() and not own.doubtful[there].any():
             picked = own.scores()[there]
-    tried = [Tried(rung.name, rung, ladder.right(rung)[rows]) for rung in rungs]
-    return Ladder(images, tried, others, picked, own.shares_draws or ladder.shares_draws)
+    return Ladder(images, [Tried(rung.name, rung, ladder.right(rung)[rows]) for rung in rungs], others, picked)
 
 
 def rung_label(attack: AttackResult, random: bool) -> str:

@@ -80,8 +80,7 @@ def comparisons(
         The compared pairs, in their order.
 
     Raises:
-        PurebenchError: the attack is unknown, images ERRORED, the images differ or there are none, or all images of a
-            call of a defense share a random choice.
+        PurebenchError: the attack is unknown, images ERRORED, or the images differ or there are none.
     """
     wanted = list(pairs)
     resamples = max(RESAMPLES, SIGNS_A_PAIR * len(wanted))
@@ -137,11 +136,6 @@ def _array(values: dict[str, float], ids: Sequence[str]) -> Floats:
 def _values(result: DefenseResult, attack: str | None) -> dict[str, float]:
     """Return the share of correct answers by image, identified by the data set's hash and the position in it."""
     data = result.provenance.get("data", "")
-    if result.shares_draws:
-        raise PurebenchError(
-            f"{result.name}: expected draws that are independent from image to image, but all images of a call share a "
-            "random choice, so that comparisons by image are not valid; compare the intervals of the accuracies."
-        )
     if attack is None:
         if not result.attacked:
             raise PurebenchError(f"{result.name}: expected an attack with results, but there is none.")

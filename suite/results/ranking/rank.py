@@ -14,14 +14,14 @@ import numpy as np
 
 from purebench.core.warning_codes import ResultWarning
 from purebench.records.outcome import Outcome
-from purebench.results.attack_result import AttackResult, spec_text
+from purebench.results.attack_result import AttackResult
 from purebench.results.certificates import certificates, certifies
 from purebench.results.errored import ErrorReason, errors_of
 from purebench.results.grading.best_known import best_known
 from purebench.results.grading.criteria.letters import Grade
 from purebench.results.grading.grade import NO_EVIDENCE, GradeEvidence, graded
 from purebench.results.ranking.standing import RankInterval, Standing, standing
-from purebench.results.results import CLEAN, DefenseResult
+from purebench.results.results import CLEAN, DefenseResult, spec_text
 from purebench.statistics import Estimate, OutcomeShares, outcome_shares
 
 
@@ -79,8 +79,7 @@ class Row:
         errored: the number of images whose score is unknown because of an error (see `DefenseResult.errored`).
         reason: the first reason of an error; empty without errors.
         cost: the cost of all jobs.
-        ranks: the confidence interval of its rank among all rows, None where they share no image, and for a defense
-            whose images share draws.
+        ranks: the confidence interval of its rank among all rows, None where they share no image.
         certified: the share of images with a certificate at the threat's radius, None where nothing was certified.
         warnings: reasons why the robust accuracy may be too high.
         bounds: the lower and upper bound of the robust accuracy where images ERRORED, with all of these wrong and all
@@ -149,14 +148,15 @@ def rank(
         PurebenchError: a worst case cannot be estimated (see `DefenseResult.robust`).
     """
     rows = sorted((_row(result, evidence.warnings(result)) for result in results), key=_order)
-    found = compare([row.result for row in rows if _comparable(row)])
+    known = [row.result for row in rows if not _unknown(row)]
+    found = compare(known)
     ranked: list[Row] = []
     for position, row in enumerate(replace(row, grade=graded(row.result, evidence, origin)) for row in rows):
         if _unknown(row):
             ranked.append(row)
             continue
         equal = bool(ranked) and _order(row)[:-1] == _order(ranked[-1])[:-1]
-        ranks = None if found is None else found.intervals.get(row.name)
+        ranks = None if found is None else found.intervals[row.name]
         ranked.append(replace(row, rank=ranked[-1].rank if equal else position + 1, ranks=ranks))
     return ranked
 
@@ -167,18 +167,18 @@ def standing_of(results: Iterable[DefenseResult]) -> Standing | None:
 
 
 def ranked_results(results: Iterable[DefenseResult]) -> list[DefenseResult]:
-    """Return the results that have an interval of their rank, in the order of `rank`."""
+    """Return the results that have a rank, in the order of `rank`."""
     rows = sorted((_row(result, ()) for result in results), key=_order)
-    return [row.result for row in rows if _comparable(row)]
+    return [row.result for row in rows if not _unknown(row)]
 
 
 def shares_of_images(result: DefenseResult) -> OutcomeShares | None:
     """Return the shares of images by their share of correct fresh draws.
 
-    The result is None for a deterministic defense, if an image ERRORED, and if images share draws.
+    The result is None for a deterministic defense, and if an image ERRORED.
     """
     scored = result.scored
-    if not result.random or result.shares_draws or not scored.any() or result.errored:
+    if not result.random or not scored.any() or result.errored:
         return None
     right = np.count_nonzero(result.fresh[scored], axis=1)
     return outcome_shares(right, result.fresh_draws, result.board["confidence"])
@@ -274,11 +274,6 @@ def _lowest(cells: Iterable[AttackScore], no_attacks: Collection[str]) -> str | 
 
 def _unknown(row: Row) -> bool:
     return row.robust is None
-
-
-def _comparable(row: Row) -> bool:
-    """Return whether the row is compared with others image by image: its draws at different images are independent."""
-    return row.robust is not None and not row.result.shares_draws
 
 
 def _order(row: Row) -> tuple[bool, float, float, str]:

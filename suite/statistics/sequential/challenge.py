@@ -8,8 +8,6 @@ if the defense was right at the incumbent's example and wrong at the submitted o
 If no submitted example is better, a counting pair is for the submission with a probability of at most 1/2,
 independently of the others, so that their number is at most binomial: an exact one-sided sign test (McNemar,
 Psychometrika 12, 1947).
-A defense whose images share the random choice of a call has one pair for each call, with the mean gain of the images.
-Its sign is not a test of the mean, as gains may be small and often, and losses large and rare; Gaffke's p-value is.
 A deterministic defense has no random numbers: one more misclassified image is certain.
 """
 
@@ -20,8 +18,6 @@ from math import pi
 import numpy as np
 import numpy.typing as npt
 from scipy.special import betainc
-
-from purebench.statistics import mean_p_value
 
 Bools = npt.NDArray[np.bool_]
 
@@ -57,34 +53,17 @@ def better_picks(incumbent: Bools, submitted: Bools) -> Bools:
     return np.asarray(submitted.mean(axis=1) < incumbent.mean(axis=1))
 
 
-def shared_p_value(incumbent: Bools, submitted: Bools) -> float:
-    """Compute the one-sided p-value of "no submitted example is better" where the images of a call share a choice.
-
-    Args:
-        incumbent: [n, draws], True where the defense was right at the incumbent example.
-        submitted: [n, draws], the same at the submitted example, of other draws.
-
-    Returns:
-        Gaffke's p-value of the mean gain of a call, over the calls.
-    """
-    gains = incumbent.mean(axis=0) - submitted.mean(axis=0)
-    return mean_p_value((1 + gains) / 2, 0.5)
-
-
-def paired_signs(incumbent: Bools, submitted: Bools, *, shared: bool = False) -> tuple[int, int]:
+def paired_signs(incumbent: Bools, submitted: Bools) -> tuple[int, int]:
     """Count the pairs of draws that are for and against the submission.
 
     Args:
         incumbent: [n, draws], True where the defense was right at the incumbent example.
         submitted: [n, draws], the same at the submitted example, of other draws.
-        shared: Whether the images of a call share a random choice, so that only different calls are independent.
 
     Returns:
         Numbers of pairs for the submission and against it.
     """
     gains = incumbent.astype(np.int64) - submitted.astype(np.int64)
-    if shared:
-        gains = gains.sum(axis=0)
     return int((gains > 0).sum()), int((gains < 0).sum())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Callable
+from itertools import combinations
 from types import SimpleNamespace
 
 import pytest
@@ -199,8 +200,8 @@ def test_equal_draws_of_a_random_defense_are_noted() -> None:
     assert not ask(as_defense(noisy, random=True), bright(0.5, 0.6, 0.7), Y, 4, DeviceBatch()).notes
 
 
-def test_shared_draws_are_verified_with_one_call_per_draw() -> None:
-    """One of two models is chosen per call: each draw is right with probability 1/2, independently of the others."""
+def test_shared_draws_are_verified_with_one_call_per_draw_and_image() -> None:
+    """One of two models is chosen per call: each draw of each image is right with probability 1/2, independently."""
 
     def ensemble(x: torch.Tensor) -> torch.Tensor:
         return torch.tensor([[1.0, 0.0], [0.0, 1.0]])[torch.randint(2, ())].expand(len(x), 2).clone()
@@ -212,6 +213,8 @@ def test_shared_draws_are_verified_with_one_call_per_draw() -> None:
     right = verify(defense, bright(0.5, 0.6, 0.7), Y, 64, DeviceBatch(256))
     assert right.shape == (3, 64)
     assert 0.3 < right.float().mean() < 0.7
+    for one, other in combinations(range(3), 2):
+        assert 0.3 < (right[one] == right[other]).float().mean() < 0.7
 
 
 def test_verification_draws_are_independent_across_draws_and_images() -> None:

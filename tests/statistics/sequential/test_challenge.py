@@ -14,7 +14,6 @@ from purebench.statistics.sequential.challenge import (
     challenge_level,
     challenge_p_value,
     paired_signs,
-    shared_p_value,
 )
 
 PICK, TEST = 32, 128
@@ -52,8 +51,6 @@ def test_picks_and_pairs() -> None:
     submitted = np.array([[0, 1, 1, 1], [0, 1, 0, 1], [0, 0, 0, 1]], dtype=bool)
     assert better_picks(incumbent, submitted).tolist() == [True, False, False]  # a tie keeps the incumbent
     assert paired_signs(incumbent, submitted) == (1 + 2, 2 + 1)
-    # columns: right images of the incumbent 2, 1, 2, 1 and of the submission 0, 2, 1, 3
-    assert paired_signs(incumbent, submitted, shared=True) == (2, 2)
 
 
 def simulated(rng: np.random.Generator, gap: float, submissions: int, repeats: int) -> np.ndarray:
@@ -100,34 +97,3 @@ def test_the_test_is_conservative_if_some_examples_are_better_and_others_worse()
         incumbent, submitted = (rng.random((12, 40)) < one[:, None] for one in (q, p))
         rejected.append(float(challenge_p_value(*paired_signs(incumbent, submitted))) <= 0.05)
     assert np.mean(rejected) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
-
-
-def test_shared_choices_need_a_test_over_calls() -> None:
-    """Every call is right on all 30 images or on none: pairs of images would reject half of the equal submissions."""
-    rng, of_images, of_calls = np.random.default_rng(3), [], []
-    for _ in range(500):
-        incumbent, submitted = (np.repeat(rng.random((1, 128)) < 0.5, 30, axis=0) for _ in range(2))
-        of_images.append(float(challenge_p_value(*paired_signs(incumbent, submitted))) <= 0.03)
-        of_calls.append(shared_p_value(incumbent, submitted) <= 0.03)
-    assert np.mean(of_images) > 0.3
-    assert np.mean(of_calls) <= 0.03 + 3 * np.sqrt(0.03 * 0.97 / 500)
-
-
-def test_the_mean_over_calls_is_tested_and_not_their_signs() -> None:
-    """Of eight models, one a call, equal submissions are worse on all images for one and better on a few for seven.
-
-    The accuracy is 1/2 at all examples. Most calls have more right images at the incumbent example, so that a test of
-    signs would accept.
-    """
-    rng, of_signs, of_means = np.random.default_rng(4), [], []
-    right = np.stack([np.tile(np.arange(100) % 2 == 0, (8, 1)), np.tile(np.arange(100) < 43, (8, 1))])
-    right[1, 7] = True
-    assert right[0].mean() == pytest.approx(right[1].mean(), abs=0.005)
-    for _ in range(300):
-        incumbent, submitted = (right[one][rng.integers(0, 8, 128)].T for one in (0, 1))
-        of_signs.append(float(challenge_p_value(*paired_signs(incumbent, submitted, shared=True))) <= 0.03)
-        of_means.append(shared_p_value(incumbent, submitted) <= 0.03)
-    assert np.mean(of_signs) > 0.9
-    assert np.mean(of_means) <= 0.03
-    better = rng.random((30, 128)) < 0.3
-    assert shared_p_value(rng.random((30, 128)) < 0.7, better) < 1e-6

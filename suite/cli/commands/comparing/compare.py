@@ -74,7 +74,7 @@ def compare(
     if not every and (places := result_places(str(a), str(b))):
         compare_old_and_new(*places, margin=margin, attack=attack, confidence=confidence, shared=shared, out=out)
         return
-    pairs = _all(_rows(board, store, results)) if every else _two(str(a), str(b), board, store, results)
+    pairs = _all(_rows(board, store, results), attack) if every else _two(str(a), str(b), board, store, results)
     found = comparisons(pairs, attack=attack, confidence=confidence, shared=shared)
     console = make_console()
     what = f"accuracy under {attack}" if attack else "robust accuracy"
@@ -138,16 +138,17 @@ def _two(a: str, b: str, board: str, store: Path | None, results: Path | None) -
     return [(sides[0], sides[1])]
 
 
-def _all(rows: list[DefenseResult]) -> list[tuple[Side, Side]]:
-    """Return every two rows that have a robust accuracy, the better first."""
+def _all(rows: list[DefenseResult], attack: str | None) -> list[tuple[Side, Side]]:
+    """Return every two rows that have a robust accuracy, the better first; without rows whose attack ERRORED."""
     from purebench.core.terminal_output import complain
     from purebench.results.ranking.comparisons import Side
     from purebench.results.ranking.rank import rank
 
     known = [row for row in rank(rows) if row.rank]
-    sides = [Side(row.name, row.result) for row in known if not row.result.shares_draws]
-    if left_out := [row.name for row in known if row.result.shares_draws]:
-        complain(f"not compared, because all images of a call share a random choice: {', '.join(left_out)}")
+    failed = [row.name for row in known if any(cell.attack == attack and cell.errored for cell in row.cells)]
+    if failed:
+        complain(f"not compared, because {attack} errored on images: {', '.join(failed)}")
+    sides = [Side(row.name, row.result) for row in known if row.name not in failed]
     if len(sides) < 2:
         raise PurebenchError(f"--all: expected at least two rows with results, but got {len(sides)}.")
     return list(combinations(sides, 2))

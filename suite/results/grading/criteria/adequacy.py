@@ -184,8 +184,6 @@ def _convergence(found: Convergence | None, bespoke: bool, cures: Cures) -> Reas
         cure = _after_a_fall(found, bespoke, least, cures)
     elif found.needs:
         cure, told = _more_images(found, cures), f"{told}; about {found.needs} images decide it"
-    elif cures.result.shares_draws:
-        cure = ""
     elif len(found.rungs) <= BACK + 1 or cures.result.errored or not cures.result.complete:
         cure = cures.run(retry_errors=True, evidence=True)
     else:
