@@ -107,7 +107,7 @@ class Part:
 
     @property
     def draws(self) -> int:
-        """The draws of a random defense that a gradient averages; a test compares the usual numbers with the attacks."""
+        """The draws of a random defense that a gradient averages; a test compares the usual numbers with attacks."""
         library = self.use.name.partition(":")[0]
         if library == AUTOATTACK:
             return self.eot * _count(self.use.params.get("eot"), AUTOATTACK_DRAWS)
