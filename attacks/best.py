@@ -46,6 +46,20 @@ def first_rows(index: Tensor) -> Tensor:
     return first
 
 
+def refuse_fixed_layout(view: View) -> None:
+    """Refuse a frozen defense whose noise depends on the layout of the batch, for attacks whose images leave it.
+
+    Raises:
+        PurebenchError: If the defense is frozen with another size than 1.
+    """
+    if isinstance(view.defense, Frozen) and view.defense.size != 1:
+        raise PurebenchError(
+            "expected a frozen defense whose noise does not depend on the layout of the batch, because broken images "
+            f"leave it, but got size={view.defense.size}; use frozen(defense, seed, size=1), or the attack "
+            "known-randomness on the random defense."
+        )
+
+
 class Best:
     """Best points of an attack on images x [N,C,H,W] with labels y [N] through a view.
 
@@ -69,12 +83,8 @@ class Best:
     def __init__(self, view: View, x: Tensor, y: Tensor, *, stop: bool = True):
         self.view, self.y = view, y
         self.decides = view.decides and stop
-        if self.decides and isinstance(view.defense, Frozen) and view.defense.size != 1:
-            raise PurebenchError(
-                "expected a frozen defense whose noise does not depend on the layout of the batch, because broken "
-                f"images leave it, but got size={view.defense.size}; use frozen(defense, seed, size=1), or the attack "
-                "known-randomness on the random defense."
-            )
+        if self.decides:
+            refuse_fixed_layout(view)
         self.lucky = view.random and self.decides  # a misclassification may be due to chance
         self.open = torch.ones(len(x), dtype=torch.bool, device=x.device)
         self.found = x.clone()

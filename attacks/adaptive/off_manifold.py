@@ -141,11 +141,13 @@ class OffManifold(CheckedParameters):
             threat: The threat model.
 
         Raises:
-            Inapplicable: If the defense has no purifier.
+            Inapplicable: If the defense has no purifier, or one that resizes images.
             PurebenchError: If the gradient mode leaves the purifier out.
         """
         if view.defense.purifier is None:
             raise Inapplicable("the defense has no purifier")
+        if view.defense.purifier.resizes:
+            raise Inapplicable("the purified image has another size than the image")
         if view.changes_loss:
             raise Inapplicable("the view changes a loss of the classifier, which this attack does not use")
         if not view.decides:

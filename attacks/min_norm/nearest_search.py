@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from purebench.attacks.best import rows
+from purebench.attacks.best import refuse_fixed_layout, rows
 from purebench.attacks.gradient.losses import margin
 from purebench.attacks.views.view import View
 from purebench.core.answers import Answer
@@ -71,6 +71,7 @@ class NearestSearch:
     """
 
     def __init__(self, view: View, x: Tensor, y: Tensor, norm: str, confidence: float = 0.0):
+        refuse_fixed_layout(view)
         self.view, self.x, self.y, self.size, self.confidence = view, x, y, NORMS[norm].size, confidence
         self.care = RANDOM if view.random else DETERMINISTIC if view.precision == "float32" else COARSE
         self.found = x.clone()

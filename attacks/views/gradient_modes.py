@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from purebench.attacks.views.view import View
 from purebench.core.defense import Defense
@@ -59,6 +60,8 @@ def straight_through(defense: Defense, surrogate: Callable[[Tensor], Any] | None
         with torch.no_grad():
             purified = defense.purify(x)
         stand_in = surrogate(x)
+        if stand_in.ndim == purified.ndim == 4 and stand_in.shape[2:] != purified.shape[2:]:  # the purifier resizes
+            stand_in = functional.interpolate(stand_in, purified.shape[2:], mode="bilinear")
         stand_in = stand_in if stand_in.ndim == purified.ndim else stand_in[:, None]  # one image for several votes
         # the stand-in cancels exactly, so that the value is bitwise equal to the purifier's
         through: Tensor = purified + (stand_in - stand_in.detach())

@@ -14,6 +14,7 @@ from torch.nn import functional
 from purebench.attacks.views.gradient_modes import bpda, straight_through
 from purebench.attacks.views.view import View
 from purebench.core.defense import Defense
+from purebench.core.errors import Inapplicable
 from purebench.core.norms.norms import NORMS
 from purebench.core.parameters import Count, checked
 from purebench.core.threat import ThreatModel
@@ -81,9 +82,12 @@ def bpda_learned(
 
     Raises:
         PurebenchError: If steps, samples or width is below one.
+        Inapplicable: If the purifier resizes images.
     """
     if defense.purifier is None or not len(images):
         return bpda(defense, eot=eot)
+    if defense.purifier.resizes:
+        raise Inapplicable("the network imitates purifiers that keep the size of an image; bpda interpolates")
     channels, height, number = images.shape[1:]
     imitation = Imitation((channels, height, number), width).to(images)
     view = View(defense, straight_through(defense, imitation), defense.random, True, eot)

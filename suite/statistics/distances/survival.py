@@ -4,7 +4,8 @@ The share of images that survive radius r is the security curve (`curve`). An im
 censored at the largest radius searched there: it survives at least up to that radius, and nothing is known beyond.
 
 kaplan_meier       images may have been searched up to different radii; Kaplan & Meier, JASA 53, 1958, with Greenwood's
-                   variance on the scale log(-log S), which keeps the ends in [0,1]. Valid pointwise, approximate;
+                   variance on the scale log(-log S), which keeps the ends in [0,1]; where S is 0 or 1, Clopper &
+                   Pearson's interval of the images that are known there. Valid pointwise, approximate;
                    where all were searched alike `security_curve` is exact.
 survival_band      the whole curve at once, exact for any n: S ± sqrt(log(2/alpha) / (2n)), Dvoretzky, Kiefer &
                    Wolfowitz with the constant of Massart, Annals of Probability 18, 1990.
@@ -25,6 +26,7 @@ from scipy.special import bdtr
 from purebench.statistics.distances.curve import median_distance
 from purebench.statistics.estimate import Estimate, require_confidence
 from purebench.statistics.intervals.methods import interval
+from purebench.statistics.intervals.proportions import clopper_pearson
 
 Floats = npt.NDArray[np.float64]
 
@@ -80,12 +82,19 @@ def kaplan_meier(
         warnings.simplefilter("ignore", RuntimeWarning)  # the interval is undefined where the curve is 0 or 1
         ends = survival.confidence_interval(confidence, method="log-log")
     value, low, high = (np.asarray(curve.evaluate(asked)) for curve in (survival, ends.low, ends.high))
-    inner = (value > 0) & (value < 1)
-    low, high = np.where(inner, low, value), np.where(inner, high, value)
-    return [
-        Estimate(s, min(a, s), max(b, s), confidence, times.size, "kaplan-meier")
-        for s, a, b in zip(value.tolist(), low.tolist(), high.tolist(), strict=True)
-    ]
+    found = []
+    for radius, survives, lower, upper in zip(asked, value.tolist(), low.tolist(), high.tolist(), strict=True):
+        if not 0 < survives < 1:  # Greenwood's variance is 0: the exact interval of the images that are known there
+            known = int(((times >= radius) | (broke & (times <= radius))).sum())
+            if known:
+                exact = clopper_pearson(round(survives * known), known, confidence)
+                lower, upper = exact.low, exact.high
+            else:
+                lower, upper = 0.0, 1.0
+        found.append(
+            Estimate(survives, min(lower, survives), max(upper, survives), confidence, times.size, "kaplan-meier")
+        )
+    return found
 
 
 def survival_band(

@@ -6,7 +6,8 @@ import torch
 from purebench.attacks.min_norm.fmn import FMN
 from purebench.attacks.min_norm.nearest_search import ALLOWED, RANDOM, NearestSearch
 from purebench.attacks.views.gradient_modes import blind, exact
-from purebench.core.defense import Defense, Function, as_defense
+from purebench.core.defense import Defense, Function, as_defense, frozen
+from purebench.core.errors import PurebenchError
 from purebench.core.seeds import seeded
 from purebench.core.threat import ThreatModel
 
@@ -167,3 +168,11 @@ def test_misclassification_in_bf16_is_confirmed_in_float32(small, norm):
     answer = FMN(steps=30)(view, case.x, case.y, ThreatModel(norm, 0.1))
     assert answer.claims.all()
     assert (case.defense(answer.images).argmax(1) != case.y).all()
+
+
+def test_a_frozen_defense_whose_noise_depends_on_the_layout_of_the_batch_is_refused():
+    random = as_defense(chance, random=True)
+    x, y = images(0.2, 0.4), torch.zeros(2, dtype=torch.long)
+    with pytest.raises(PurebenchError, match=r"frozen\(defense, seed, size=1\)"):
+        NearestSearch(exact(frozen(random, seed=0)), x, y, "linf")
+    assert len(NearestSearch(exact(frozen(random, seed=0, size=1)), x, y, "linf").found) == 2

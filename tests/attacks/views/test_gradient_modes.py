@@ -3,11 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
+from purebench.attacks.adaptive.off_manifold import OffManifold
 from purebench.attacks.gradient import losses
 from purebench.attacks.gradient.pgd import PGD
 from purebench.attacks.views.gradient_modes import blind, bpda, exact
-from purebench.core.defense import Defense, Function, as_defense
+from purebench.attacks.views.learned_backward import bpda_learned
+from purebench.core.defense import Defense, Function, Purifier, as_defense
+from purebench.core.errors import Inapplicable
 from purebench.core.seeds import seeded
 from purebench.core.threat import ThreatModel
 from purebench.defenses.transforms.simple import Quantise
@@ -120,3 +124,35 @@ def test_bpda_breaks_a_quantised_defense_and_exact_gradients_do_not(small, accur
         through = attack(bpda(defense), case.x, y, threat)
     assert accuracy(defense, naive, y) == 1
     assert accuracy(defense, through, y) <= 0.2
+
+
+class Enlarge(Purifier):
+    """Doubles the size of images, without a gradient of its own."""
+
+    random, differentiable, resizes = False, False, True
+
+    def forward(self, x):
+        return functional.interpolate(x.detach(), scale_factor=2.0)
+
+
+def test_bpda_of_a_purifier_that_resizes_interpolates_in_the_backward_pass():
+    with seeded("resizes"):
+        weights, x = torch.randn(4, 1, 8, 8), torch.rand(3, 1, 4, 4)
+    y, enlarged = torch.tensor([0, 1, 2]), Enlarge()(x)
+    classifier = as_defense(lambda images: images.flatten(1) @ weights.flatten(1).T).classifier
+    look = bpda(Defense(classifier, Enlarge())).look(x, y, LOSS)
+    assert torch.equal(look.logits[:, 0], classifier(enlarged))
+    larger = x.clone().requires_grad_()
+    stand_in = functional.interpolate(larger, (8, 8), mode="bilinear")
+    through = enlarged + (stand_in - stand_in.detach())
+    functional.cross_entropy(classifier(through), y, reduction="sum").backward()
+    torch.testing.assert_close(look.gradient, larger.grad)
+
+
+def test_what_needs_images_of_one_size_does_not_apply_to_a_purifier_that_resizes():
+    defense, x = Defense(lambda images: images.flatten(1)[:, :2], Enlarge()), torch.rand(3, 1, 4, 4)
+    threat = ThreatModel("linf", 0.1)
+    with pytest.raises(Inapplicable, match="keep the size"):
+        bpda_learned(defense, images=x, threat=threat)
+    with pytest.raises(Inapplicable, match="another size"):
+        OffManifold()(bpda(defense), x, torch.zeros(3, dtype=torch.long), threat)

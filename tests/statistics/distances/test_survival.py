@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from statsmodels.duration.survfunc import SurvfuncRight
 
-from purebench.statistics import kaplan_meier, median_distance, median_with_ends, security_curve, survival_band
+from purebench.statistics import (
+    clopper_pearson,
+    kaplan_meier,
+    median_distance,
+    median_with_ends,
+    security_curve,
+    survival_band,
+)
 
 
 def censored(distances, limits):
@@ -58,10 +65,13 @@ def test_738_images_are_needed_for_a_band_of_5_percentage_points():
     assert half_widths[1] <= 0.05 < half_widths[0]
 
 
-def test_kaplan_meier_has_no_width_where_no_or_every_image_is_broken():
-    for broken, survival in ((None, 1.0), (0.5, 0.0)):
+def test_kaplan_meier_is_exact_where_no_or_every_image_is_broken():
+    for broken, right in ((None, 5), (0.5, 0)):
         (point,) = kaplan_meier([broken] * 5, [0.7], 1.0)
-        assert (point.low, point.value, point.high) == (survival, survival, survival)
+        exact = clopper_pearson(right, 5)
+        assert (point.low, point.value, point.high) == (exact.low, right / 5, exact.high)
+    (point,) = kaplan_meier([None] * 5, [0.7], [1.0, 1.0, 0.5, 0.5, 0.5])  # three images are not known at 0.7
+    assert (point.low, point.value) == (clopper_pearson(2, 2).low, 1)
 
 
 def test_the_band_covers_the_whole_curve_more_often_than_pointwise_intervals():
