@@ -63,8 +63,6 @@ VIEWS: Mapping[str, Mechanism] = {
 """The mechanism of each view of purebench; a test compares the names with the registered ones."""
 SEQUENCE, USUAL = "sequence", ({"use": "apgd", "gradient": "exact"}, {"use": "apgd", "gradient": "bpda"})
 """The attack with parts, and the mechanisms of its parts by default (a test compares them with those of the class)."""
-
-
 COMPOSITE = ("autoattack:standard", "autoattack:plus", "art:AutoAttack")
 """Attacks of libraries that follow gradients and then, on the images that are left, run Square."""
 DIFFHAMMER, DIFFHAMMER_DRAWS = "diffhammer", 10

@@ -38,7 +38,7 @@ class Step:
 
     @property
     def substitute(self) -> bool:
-        """Whether its passes are those of another model or of a part of the defense."""
+        """True if its passes are those of another model or of a part of the defense."""
         return VIEWS.get(Spec.parse(self.gradient).name) is Mechanism.SUBSTITUTE
 
     def plain(self) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class AttackCandidate:
 
     @property
     def whole(self) -> bool:
-        """Whether all of its passes are of the defense itself, and not of another model or a part of it."""
+        """True if all of its passes are of the defense itself, and not of another model or a part of it."""
         return not any(step.substitute for step in self.steps)
 
     def passes_of(self, *, substitute: bool) -> float:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from purebench.attack_search.affordable import REDUCED, TimeLimits, affordable
+from purebench.attack_search.bench import AttackBench
 from purebench.attack_search.candidate import AttackCandidate, Step, joined
 from purebench.attack_search.defense_profile import DefenseProfile
 from purebench.attack_search.halving import Halving, OutOfTime, Score, candidate_rows, composition, halve, rungs
@@ -271,3 +274,11 @@ def test_passes_of_other_models_have_a_price_of_their_own() -> None:
     assert time.of(mixed) == pytest.approx(0.1 * blind.passes() + attempt(19).passes())
     assert time.of(attempt(1)) == attempt(1).passes()
     assert replace(time, per_substitute=None).of(blind) == blind.passes()
+
+
+def test_a_pass_of_another_model_does_not_lower_the_price_of_a_pass_of_the_defense() -> None:
+    bench = AttackBench(None, KNOWN, Path("none"), 1, 100.0, 12)  # type: ignore[arg-type]
+    for key, seconds, whole in (("a", 10.0, True), ("b", 1.0, False), ("c", 2.0, False), ("d", 8.0, True)):
+        bench._count(SimpleNamespace(key=key, forwards=4, backwards=3, seconds={"attack": seconds}), whole)  # type: ignore[arg-type]
+    assert (bench.price, bench.other_price) == (0.8, 0.2)
+    assert (bench.spent, bench.passes) == (21.0, 40)

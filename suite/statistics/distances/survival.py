@@ -86,11 +86,8 @@ def kaplan_meier(
     for radius, survives, lower, upper in zip(asked, value.tolist(), low.tolist(), high.tolist(), strict=True):
         if not 0 < survives < 1:  # Greenwood's variance is 0: the exact interval of the images that are known there
             known = int(((times >= radius) | (broke & (times <= radius))).sum())
-            if known:
-                exact = clopper_pearson(round(survives * known), known, confidence)
-                lower, upper = exact.low, exact.high
-            else:
-                lower, upper = 0.0, 1.0
+            exact = clopper_pearson(round(survives * known), known, confidence)
+            lower, upper = exact.low, exact.high
         found.append(
             Estimate(survives, min(lower, survives), max(upper, survives), confidence, times.size, "kaplan-meier")
         )
