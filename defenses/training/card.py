@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from purebench.defenses.training.precision import AUTOCAST
 from purebench.defenses.training.state import Budget, State
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def card(recipe: Recipe, state: State, figures: dict[str, float], out: Path, bud
         f"- Data: {recipe.trained_on}, the last {recipe.held_out:,} held out for choosing settings; mirrored"
         f"{', shifted' if recipe.shift else ''}{', cropped' if recipe.crop else ''}",
         f"- Architecture: `{json.dumps(recipe.architecture)}`, {parameters:,} parameters, stored as fp16"
-        f"{'; trained under autocast to bfloat16' if recipe.precision != 'float32' else ''}",
+        f"{'; trained under autocast to bfloat16' if recipe.precision in AUTOCAST else ''}",
         f"- Cost: {state.seconds / 60:.1f} minutes on {device.type}{threads}, {state.step:,} steps"
         f" of {recipe.batch} images",
         "- Licence: MIT, as purebench",

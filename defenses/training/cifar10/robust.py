@@ -60,5 +60,5 @@ fast_at = replace(
     about="A classifier of CIFAR-10 trained by fast adversarial training, linf 8/255.",
     source="Wong et al. 2020, arXiv:2001.03994; trained for purebench",
     decay=5e-3,
-    steps=5000,
+    steps=4200,
 )
