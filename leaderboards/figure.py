@@ -66,7 +66,7 @@ def _drawn(board: Board, rows: Sequence[Row], ax: Axes) -> Axes:
         yticklabels=[row.name for row in rows],
         xlim=(-2, 102),
         ylim=(len(rows) - 0.4, -0.6),
-        xlabel=f"accuracy (%), {threat_text(board)}, {board.dataset.images} images",
+        xlabel=f"accuracy (%), {threat_text(board)}, {_images(rows, board.dataset.images)} images",
     )
     ax.set_title(board.title, loc="left", fontsize="medium", fontweight="bold")
     ax.grid(axis="x", color="#dddddd", linewidth=0.8)
@@ -74,3 +74,10 @@ def _drawn(board: Board, rows: Sequence[Row], ax: Axes) -> Axes:
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(axis="y", length=0)
     return ax
+
+
+def _images(rows: Sequence[Row], most: int) -> str:
+    """Return the numbers of images that the rows were evaluated on: "48", "60 of 200" or "60 to 80 of 200"."""
+    sizes = sorted({len(row.result.images) for row in rows} - {0}) or [most]
+    ends = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    return ends if sizes == [most] else f"{ends} of {most}"

@@ -13,6 +13,7 @@ from purebench.leaderboards import terminal
 from purebench.records.record import Record
 from purebench.results import merge
 from purebench.results.files import export
+from purebench.results.files.challenge_history import read_history
 from purebench.results.files.companions import KINDS, export_companions, load_companions
 from purebench.results.files.stored_board import originals
 from purebench.results.files.verdicts import RowBadge, load_badges
@@ -64,7 +65,7 @@ def finish(
         companions: Results of the boards derived from this one, such as its controls; None for none.
 
     Returns:
-        The results of each row.
+        The results of each row, with the bounds of accepted challenges in the folder of results.
     """
     found = merge.merge(board, records)
     if results is not None:  # the folder may have evidence about other rows, and about these on another machine
@@ -72,6 +73,8 @@ def finish(
         companions = joined(companions or {}, load_companions(results, found))
         export.export_results(results, found, companions, declared=declared, origin=board.origin)
         export_companions(results, companions, declared)
+        history = read_history(results)
+        found = [export.with_challenges(one, history) for one in found]
     pictures = {} if data is None or page is None else originals(data, order, found)
     classes = () if data is None else data.classes
     badges = load_badges(results, found)

@@ -21,12 +21,13 @@ from purebench.results.attack_result import AttackResult
 from purebench.results.certificates import Certificates
 from purebench.results.distances import NearestDistances, distance_text, reach
 from purebench.results.figures.as_printed import PrintedFigures
+from purebench.results.figures.cost import Cost, cost
 from purebench.results.figures.known_randomness import KnownRandomnessFigures
 from purebench.results.figures.passes import passes_per_image
 from purebench.results.figures.published_claims import PublishedClaim, claims_of
 from purebench.results.grading.evidence import Convergence
 from purebench.results.grading.optimality import Optimality, optimality
-from purebench.results.ranking.rank import AttackScore, Cost, Row, cost
+from purebench.results.ranking.rank import AttackScore, Row
 from purebench.results.results import CLEAN, spec_text
 from purebench.statistics import Estimate, median_with_ends
 

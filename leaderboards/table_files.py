@@ -28,11 +28,11 @@ CSV_COLUMNS = (
     *("rank", "defense", "grade", "robust", "robust_low", "robust_high", "clean", "clean_low", "clean_high"),
     *("confidence", "method", "strongest_attack", "images", "errored", "complete"),
     *("purifier_passes_per_image", "best_known", "best_known_low", "best_known_high", "verification"),
-    "claimed_by_another_protocol",
+    *("claimed_by_another_protocol", "rank_low", "rank_high", "rank_images"),
 )
 ATTACK_COLUMNS = (
-    *("defense", "attack", "use", "gradient", "eot", "accuracy", "accuracy_low", "accuracy_high", "errored"),
-    *("forwards", "backwards"),
+    *("defense", "attack", "use", "gradient", "eot", "accuracy", "accuracy_low", "accuracy_high", "images"),
+    *("spared", "errored", "forwards", "backwards"),
 )
 """First columns of the table of attacks; those of `attack_columns` follow."""
 MARKDOWN = str.maketrans({one: f"\\{one}" for one in "\\`*_{}[]<>#|~"})
@@ -102,12 +102,17 @@ def comma_separated(rows: Sequence[Row], badges: Mapping[str, RowBadge] | None =
         values += [row.strongest or "", len(row.result.images), row.errored, row.result.complete]
         values += [passes_per_image(row.result).total, *_ends(row.best_known), shown_badge(row.name, badges)]
         values.append(claimed_text(claims_of(row.result)))
+        values += [row.ranks.low, row.ranks.high, row.ranks.images] if row.ranks else ["", "", ""]
         writer.writerow(["" if value is None else cell(value) for value in values])
     return text.getvalue()
 
 
 def attacks_comma_separated(rows: Sequence[Row]) -> str:
-    """Return a table of every attack on every row as CSV, with its cost and the figures that are not ranked."""
+    """Return a table of every attack on every row as CSV, with its cost and the figures that are not ranked.
+
+    `images` are those that the accuracy is of. A cascade spares images that an earlier attack broke (`spared`), so that
+    the accuracy is conditional.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     pairs = [(row, *pair) for row in rows for pair in zip(row.cells, row.result.attacks, strict=True)]
@@ -116,7 +121,9 @@ def attacks_comma_separated(rows: Sequence[Row]) -> str:
         if not place:
             writer.writerow([*ATTACK_COLUMNS, *figures])
         values = [row.name, attack.name, spec_text(attack.spec), attack.gradient, attack.eot]
-        values += [*_ends(None if score.failed else score.estimate), score.errored, attack.forwards, attack.backwards]
+        found = None if score.failed else score.estimate
+        values += [*_ends(found), None if found is None else found.n, score.spared, score.errored]
+        values += [attack.forwards, attack.backwards]
         writer.writerow(["" if value is None else cell(value) for value in (*values, *figures.values())])
     return text.getvalue()
 

@@ -15,6 +15,7 @@ from purebench.boards.bundled import bundled
 from purebench.boards.selection import choose
 from purebench.core.errors import PurebenchError
 from purebench.execution.progress import notebook
+from purebench.leaderboards.figure import intervals
 from purebench.records.outcome import Outcome
 from purebench.report import Report
 from purebench.results.files.export import load_results
@@ -181,6 +182,13 @@ def test_the_plot_draws_the_intervals_and_renders_as_png(report: Report) -> None
         assert row.robust is not None
         assert list(bar) == [100 * row.robust.low, 100 * row.robust.high]
     assert figure._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
+
+
+def test_the_plot_says_how_many_images_were_evaluated(report: Report) -> None:
+    most, done = report.board.dataset.images, len(report.results[0].images)
+    assert report.plot().axes[0].get_xlabel().endswith(f", {done} images")
+    longer = replace(report.board, dataset=replace(report.board.dataset, images=most + 50))
+    assert intervals(longer, report.rows).axes[0].get_xlabel().endswith(f", {done} of {most + 50} images")
 
 
 def test_the_plot_is_drawn_into_given_axes(report: Report) -> None:

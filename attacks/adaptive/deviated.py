@@ -134,7 +134,7 @@ class Deviated(NativeAttack):
             PurebenchError: If the gradient mode does not differentiate the purifier.
         """
         attack = APGD(loss=self.loss, steps=self.steps, restarts=self.restarts)
-        if isinstance(view, TracedView):
+        if view.changes_loss:
             raise PurebenchError("deviated: expected the gradient exact or surrogate, but got another one; use exact.")
         settings = {name: getattr(self, name) for name in ("deviation", "levels", "reference", "weight")}
         with deviating(view, **settings) as deviated:

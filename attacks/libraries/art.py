@@ -35,14 +35,13 @@ from purebench.core.threat import Knowledge, ThreatModel
 OURS = {"estimator", "classifier", "estimator_orig", "attacks", "norm", "targeted", "verbose"}
 OURS |= {"parallel_pool_size", "summary_writer", "debug"}
 """Parameters that a board cannot set: objects, or parameters that follow from the board."""
-FIRST_STEPS = {
-    "AutoAttack": 2.0,
-    "AutoConjugateGradient": 2.0,
-    "AutoProjectedGradientDescent": 2.0,
-    "RescalingAutoConjugateGradient": 2.0,
-}
+AUTO = ("AutoAttack", "AutoConjugateGradient", "AutoProjectedGradientDescent", "RescalingAutoConjugateGradient")
+FIRST_STEPS = dict.fromkeys(AUTO, 2.0)
 """First step in units of the radius (`eps_step`): methods that shorten their step begin with twice the radius, as in
 their papers."""
+OWN_VERDICT = (
+    "for deterministic defenses seen as a whole: it returns its random start where one answer is right; use apgd"
+)
 STEP = 0.25
 BATCHED = (
     "CarliniL2Method",
@@ -180,9 +179,12 @@ class ArtAttack:
 
         Raises:
             PurebenchError: If the attack does not support the norm, cannot be created, or needs another package.
-            Inapplicable: If its loss needs more classes than there are.
+            Inapplicable: If its loss needs more classes than there are, or it returns its random start where one answer
+                is right, and the view is random or does not decide.
         """
         check_norm("art", self.entry, threat.norm)
+        if self.name in AUTO and (view.random or not view.decides):
+            raise Inapplicable(f"art:{self.name}: {OWN_VERDICT}")
         if not len(x):
             return Answer(x, nearest=not self.entry.bounded)
         asked = Asked(view, x, y)

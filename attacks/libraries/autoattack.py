@@ -83,12 +83,17 @@ class AutoAttack(CheckedParameters):
             others.
 
         Raises:
-            Inapplicable: On a random view, except for `rand` and Auto-PGD; and if there are fewer classes than the
-                losses need.
+            Inapplicable: On a random view, except for `rand` and Auto-PGD; on a view that does not decide; and if there
+                are fewer classes than the losses need.
         """
         if view.random and self.name not in FOR_RANDOM:
             raise Inapplicable(
                 f"autoattack:{self.name}: expected a deterministic defense, but got a random one; use autoattack:rand"
+            )
+        if not view.decides and not view.random:
+            raise Inapplicable(
+                f"autoattack:{self.name}: expected a view of the whole defense, but got one that does not decide: the "
+                "package returns the image itself where this view withstands; use apgd, which takes all its steps"
             )
         if not len(x):
             return Answer(x, claims=torch.zeros_like(y, dtype=torch.bool))

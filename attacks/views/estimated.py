@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from purebench.attacks.views.gradient_modes import no_gradient
-from purebench.attacks.views.look import Look, Objective
+from purebench.attacks.views.look import Look, Loss, Objective
 from purebench.attacks.views.view import View
 from purebench.core.defense import Defense
 from purebench.core.parameters import Count, CountOrZero, Positive, checked
@@ -36,6 +36,11 @@ class Estimated(View):
     samples: int = 20
     sigma: float = 0.02
     tiles: int = 0
+
+    def evaluate(self, images: Tensor, labels: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
+        """Return the loss [M] and the logits [M,K] in float32: a small difference of values is not one of bf16."""
+        logits = self.logits(images)
+        return loss(logits, labels), logits
 
     @torch.no_grad()
     def ascend(

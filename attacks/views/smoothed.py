@@ -10,21 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from purebench.attacks.views.draws import Draws
 from purebench.attacks.views.gradient_modes import bpda, exact
-from purebench.attacks.views.look import Look, Objective
+from purebench.attacks.views.look import Look, Loss, Objective
 from purebench.attacks.views.view import View
 from purebench.core.defense import Defense
-from purebench.core.errors import PurebenchError, did_you_mean
+from purebench.core.errors import Inapplicable, PurebenchError, did_you_mean
 from purebench.core.parameters import Count, Positive, checked
+
+PLAIN_GRADIENT = "the attack differentiates the defense itself, without smoothing; run it with the gradient exact"
 
 
 @dataclass
 class Smoothed(View):
-    """A view with gradients that are averaged over noise.
+    """A view with gradients that are averaged over noise, for attacks that call `look` or `ascend`.
 
     Attributes:
         samples: Noisy points per gradient.
@@ -33,6 +37,7 @@ class Smoothed(View):
 
     samples: int = 8
     sigma: float = 0.05
+    changes_loss: ClassVar[bool] = True
 
     def ascend(
         self,
@@ -51,6 +56,22 @@ class Smoothed(View):
         found = super().ascend(objective, noisy, *many[1:], signs=signs)
         gradient = found.gradient.view(len(x), self.samples, *x.shape[1:]).mean(1)
         return Look(values, gradient, shown)
+
+    def draws_at(self, x: Tensor, y: Tensor, loss: Loss, draws: int) -> Draws:
+        """Refuse to evaluate single draws, whose gradients would not be smoothed.
+
+        Raises:
+            Inapplicable: Always.
+        """
+        raise Inapplicable(PLAIN_GRADIENT)
+
+    def as_module(self) -> nn.Module:
+        """Refuse to be a module for libraries, which would differentiate the defense itself.
+
+        Raises:
+            Inapplicable: Always.
+        """
+        raise Inapplicable(PLAIN_GRADIENT)
 
 
 @checked("smoothed")

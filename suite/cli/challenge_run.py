@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
-import zipfile
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -26,10 +22,13 @@ from purebench.records.outcome import BEST_KNOWN, WORST_CASE
 from purebench.records.record import Record
 from purebench.results.files.adversarial import StoredExamples
 from purebench.results.files.challenge_history import Bound, Decided, Submitted, identity, read_history
+from purebench.results.files.challenge_submission import read_submission
 from purebench.results.files.challenge_writing import append, keep_examples, kept_examples, locked
-from purebench.results.files.export import load_results
+from purebench.results.files.companions import load_companions
+from purebench.results.files.export import GRADES, export_results, load_results
 from purebench.results.files.stored_board import from_store
 from purebench.results.grading.best_known import best_known
+from purebench.results.grading.gathering import declared_controls
 from purebench.results.merge import merge
 from purebench.results.results import DefenseResult
 from purebench.statistics import Estimate, interval, interval_method
@@ -37,10 +36,6 @@ from purebench.statistics.sequential.challenge import challenge_level
 
 if TYPE_CHECKING:
     from purebench.boards.board import DefenseChoice
-
-LARGEST = 4 * 2**30
-"""Most bytes of the arrays of a submission, so that a small file cannot fill the memory."""
-Images = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -165,6 +160,8 @@ def challenge(
         append(row.results, event)
         decision = _decide(row, context, event, known, rows, submitted)
         append(row.results, decision)
+        if decision.accepted and (row.results / GRADES).exists():
+            _grade(row)
     return event, decision
 
 
@@ -182,46 +179,6 @@ def history_of(results: Path, row: str) -> list[tuple[Submitted, Decided | None]
     if row not in known:
         raise PurebenchError(f"{results}: the row {row!r} has no result; {did_you_mean(row, known)}")
     return read_history(results).submissions(identity(known[row]))
-
-
-def read_submission(file: Path) -> tuple[list[int], Images, str]:
-    """Read a submitted file.
-
-    Args:
-        file: the npz file.
-
-    Returns:
-        The positions in the data set, the examples [N,C,H,W] and the sha256 of the file.
-
-    Raises:
-        PurebenchError: it is not a submission.
-    """
-    wanted = "`adversarial` or `images` ([N,C,H,W] in [0,1]) and `positions` ([N])"
-    try:
-        content = file.read_bytes()
-        with zipfile.ZipFile(file) as packed:
-            if sum(part.file_size for part in packed.infolist()) > LARGEST:
-                raise PurebenchError(
-                    f"{file}: expected at most {LARGEST:,} bytes of arrays, but it has more; submit fewer images."
-                )
-        with np.load(file, allow_pickle=False) as arrays:
-            name = "adversarial" if "adversarial" in arrays.files else "images"
-            images, positions = arrays[name], arrays["positions"]
-    except OSError as error:
-        raise PurebenchError(f"{file}: cannot be read ({error.strerror or error}).") from error
-    except (ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
-        raise PurebenchError(f"{file}: expected an npz file with {wanted}, but it is not one ({error}).") from error
-    if images.ndim != 4 or images.dtype.kind != "f" or positions.ndim != 1 or positions.dtype.kind not in "iu":
-        raise PurebenchError(
-            f"{file}: expected {wanted} as floating-point and whole numbers, but got {images.dtype} "
-            f"{list(images.shape)} and {positions.dtype} {list(positions.shape)}."
-        )
-    found = [int(one) for one in positions]
-    if not found or len(found) != len(images) or len(set(found)) < len(found):
-        told = f"{len(images)} examples and {len(set(found))} different positions"
-        raise PurebenchError(f"{file}: expected one example for each position, but got {told}.")
-    with np.errstate(over="ignore"):  # infinity, which is outside [0,1] and refused later
-        return found, images.astype(np.float32), hashlib.sha256(content).hexdigest()
 
 
 def _results_by_row(folder: Path) -> dict[str, DefenseResult]:
@@ -291,6 +248,13 @@ def _decide(
     after = interval(scores, method, float(result.board["confidence"]))
     digest = keep_examples(row.results, examples.numpy(), result.images)
     return replace(decision, accepted=True, after=_bound(after), examples=digest)
+
+
+def _grade(row: ChallengedRow) -> None:
+    """Grade the rows of the folder again, because an accepted challenge changes a grade."""
+    companions = load_companions(row.results, load_results(row.results))
+    declared = declared_controls(row.board)
+    export_results(row.results, [row.result], companions, declared=declared, origin=row.board.origin)
 
 
 def _bound(found: Estimate) -> Bound:

@@ -234,9 +234,10 @@ class _StoppingRule:
 
     def __init__(self, board: Board, jobs: Sequence[AnyJob], found: Mapping[str, Record]):
         self.board, self.found = board, found
-        self.end: Ending | None = ending(board, found.values())
         self.left = Counter(job.block for job in jobs if job.key not in found)
         self.looked = self.whole_blocks()
+        end = ending(board, found.values())  # of the rows with records: further rows may have been added to the board
+        self.end: Ending | None = None if end is None or end.blocks > self.looked else end
 
     def after(self, record: Record) -> bool:
         """Return whether the run ends with this record, which was just added."""

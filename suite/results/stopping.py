@@ -85,8 +85,8 @@ def _holds(rule: Stop, values: Floats, wide: Sequence[Floats], total: int, confi
                 return False
     if rule.decided:
         shared = values[:, ~np.isnan(values).any(axis=0)]
-        if not shared.shape[1]:
-            return False
+        if len(shared) < 2 or not shared.shape[1]:
+            return False  # nothing was compared
         return all(pair.verdict is not Verdict.OPEN for pair in decided(shared, total, confidence))
     return True
 

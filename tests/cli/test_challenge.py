@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 
 from purebench.attacks import APGD
 from purebench.boards.parse import load_board
-from purebench.cli.challenge_run import read_submission
 from purebench.cli.main import app
 from purebench.core.errors import PurebenchError
 from purebench.core.registry import Spec, create
 from purebench.execution.context import prepare
 from purebench.execution.jobs.challenge_draws import ChallengeDraws
 from purebench.results.files.challenge_history import Bound, Decided, Submitted, identity, read_history
+from purebench.results.files.challenge_submission import read_submission
 from purebench.results.files.challenge_writing import append, keep_examples, kept_examples
 from purebench.results.files.export import load_results
 from purebench.results.grading.best_known import best_known

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from purebench.boards.parse import load_board
 from purebench.cli.declaration import declared
 from purebench.cli.main import app
 from purebench.cli.output.citations import bibtex, papers
+from purebench.cli.output.export_manifest import ExportManifest
 from purebench.core import registry
 from purebench.core.errors import PurebenchError
 from purebench.data.pictures import to_bytes
@@ -25,6 +27,7 @@ from purebench.records import store
 from purebench.records.outcome import WORST_CASE
 
 from boards import write_board  # isort: skip
+from synthetic import make_board, make_record  # isort: skip
 
 
 def call(*words: object) -> Any:
@@ -283,3 +286,15 @@ def test_no_json_file_outside_of_model_info_is_deleted(ran: Path, tmp_path: Path
     (tmp_path / "export.json").write_text(json.dumps(listed), encoding="utf-8")
     assert call("export", "small", "--store", ran / "s", "-o", tmp_path, "--format", "csv").exit_code == 0
     assert [(tmp_path / name).exists() for name in names] == [True, True, True, False]
+
+
+def test_an_export_removes_the_pictures_of_records_that_were_replaced(tmp_path: Path) -> None:
+    """A job that ERRORED and is run again has the same key."""
+    record = make_record(make_board(defenses=("plain",)), "plain", "apgd", 0, ["1"] * 4)
+    for name in ("000100-class0-errored.png", "000100-class0-robust.png"):
+        (tmp_path / name).touch()
+    ExportManifest.of(tmp_path, "b").replace_by([tmp_path / "000100-class0-errored.png"], [record])
+    ExportManifest.of(tmp_path, "b").replace_by([tmp_path / "000100-class0-robust.png"], [replace(record, forwards=1)])
+    assert [path.name for path in sorted(tmp_path.glob("*.png"))] == ["000100-class0-robust.png"]
+    ExportManifest.of(tmp_path, "b").replace_by([], [replace(record, forwards=1)])
+    assert [path.name for path in sorted(tmp_path.glob("*.png"))] == ["000100-class0-robust.png"]  # the same records

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from purebench.core.errors import PurebenchError
+from purebench.leaderboards.output import finish
 from purebench.results.files.challenge_history import (
     FOLDER,
     HISTORY,
@@ -145,6 +146,31 @@ def test_the_bound_of_a_challenge_is_the_best_known_accuracy_of_its_defense_only
     assert (tmp_path / "plain.json").read_bytes() == before  # a result file has no challenge
     export_results(tmp_path, [replace(one, weights="00" * 32)])
     assert best_known(load_results(tmp_path)[0]) is None  # the defense has changed since
+
+
+def letters(folder: Path) -> dict[str, str]:
+    """Return the letter of each reason for the grade of the row `plain`, by its code."""
+    grade = json.loads((folder / "grades.json").read_text(encoding="utf-8"))["plain"]
+    reasons = [one for part in grade.values() if isinstance(part, dict) for one in part["reasons"]]
+    return {one["code"]: one["letter"] for one in reasons}
+
+
+def test_a_run_shows_and_grades_rows_with_the_bounds_of_their_challenges(tmp_path: Path) -> None:
+    board = make_board(defenses=("plain",), images=40, block=40)
+    records = judged(board, [make_record(board, "plain", attack, 0, ["1"] * 40) for attack in ("clean", "apgd")])
+    (one,) = merge_all(board, records)
+    export_results(tmp_path, [one])
+    before = letters(tmp_path)
+    low = replace(BOUND, value=0.1, low=0.0, high=0.2)
+    append(tmp_path, submitted(1, identity(one)))
+    append(tmp_path, decided(1, identity(one), after=low))
+    (found,) = finish(board, records, tmp_path / "page.html", tmp_path, None, ())
+    assert found.challenged == low.estimate
+    assert "best known" in (tmp_path / "page.html").read_text(encoding="utf-8").lower()
+    assert (before["bespoke"], letters(tmp_path)["bespoke"]) == ("B", "D")
+    (row,) = rank(load_results(tmp_path))
+    assert row.grade is not None
+    assert row.grade.to_dict() == json.loads((tmp_path / "grades.json").read_text(encoding="utf-8"))["plain"]
 
 
 def test_a_bound_in_a_result_file_is_refused(tmp_path: Path) -> None:

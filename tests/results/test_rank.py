@@ -5,7 +5,7 @@ import random
 import pytest
 
 from purebench.records.outcome import Outcome
-from purebench.results.ranking.rank import rank
+from purebench.results.ranking.rank import rank, ranked_results
 
 E, S = Outcome.ERRORED, Outcome.SKIPPED
 
@@ -112,3 +112,15 @@ def test_a_defense_without_timings_has_no_cost_per_draw(build):
 
 def test_no_results_have_no_rows():
     assert rank([]) == []
+
+
+def test_rows_on_different_images_are_ordered_on_the_images_that_all_have(build):
+    """`a` is right on 50 % of its 60 images; `b` on all of these, and on 30 % of its 200."""
+    answers = {
+        "a": {"clean": ["1"] * 60, "apgd": ["1", "0"] * 30},
+        "b": {"clean": ["1"] * 200, "apgd": ["1"] * 60 + ["0"] * 140},
+    }
+    found = rows(build, answers, block=20)
+    assert [(row.name, row.rank, row.ranks.text) for row in found] == [("b", 1, "1"), ("a", 2, "2")]
+    assert [row.robust.value for row in found] == [0.3, 0.5]
+    assert [one.name for one in ranked_results(row.result for row in found)] == ["b", "a"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from purebench.results.ranking.regression import Change, decided, other_conditio
 from purebench.results.results import DefenseResult
 from purebench.statistics import compare
 
-from synthetic import judged, make_board, make_record, merge_all  # isort: skip
+from synthetic import cascaded, judged, make_board, make_record, merge_all  # isort: skip
 
 CODE = {"defense": "d1", "attacks": {"clean": "a1", "apgd": "a2"}}
 
@@ -145,3 +146,15 @@ def test_errors_of_the_compared_attack_are_refused_instead_of_counted_as_wrong()
     new = replace(old, attacks=(old.attacks[0], failed))
     with pytest.raises(PurebenchError, match=f"plain, {failed.name}: expected an answer for each image, but 1 images"):
         regressions([(Side("row", old), Side("row", new))], 0.05, attack=failed.name)
+
+
+def test_an_attack_of_a_cascade_is_not_compared(build: SimpleNamespace) -> None:
+    """The images that an earlier attack broke are missing under the later one, however many they are."""
+    right, half = ["1"] * 40, ["1"] * 20 + ["0"] * 20
+    old, new = (
+        build.results({"a": cascaded({"clean": right, "apgd": apgd, "square": square})}, block=10, cascade=True)[2][0]
+        for apgd, square in ((right, half), (half, right))
+    )
+    for shared in (False, True):
+        with pytest.raises(PurebenchError, match="a, square: expected an attack on all images"):
+            regressions([(Side("a", old), Side("a", new))], 0.05, attack="square", shared=shared)

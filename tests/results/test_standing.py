@@ -1,11 +1,13 @@
 """Tests standings: ranks on the images that all rows share, their letters, and ranks.json."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from purebench.boards.board import Stop
+from purebench.core.errors import PurebenchError
 from purebench.results.files.export import export_results, load_results
 
 from synthetic import merge  # isort: skip
@@ -87,3 +89,13 @@ def test_letters_are_unique_for_any_number_of_groups():
     names = [letter(number) for number in range(60)]
     assert (names[0], names[26], names[52]) == ("a", "A", "(53)")
     assert len(set(names)) == 60
+
+
+def test_rows_on_different_data_are_not_compared(build):
+    """Equal positions are different images if a folder of images changed between the runs of two rows."""
+    _, _, results = rows(build, {"a": 0.9, "b": 0.3})
+    other = replace(results[1], provenance={**results[1].provenance, "data": "ee" * 32})
+    with pytest.raises(PurebenchError, match="the data of a and b have different hashes"):
+        rank([results[0], other])
+    unknown = replace(results[1], provenance={})
+    assert standing_of([results[0], unknown]).intervals["a"].low == 1

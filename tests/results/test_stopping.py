@@ -225,3 +225,19 @@ def test_a_stopping_rule_of_the_command_line_replaces_that_of_the_board() -> Non
         choose("fashion-quick", ["none"], None, until=["decided"])
     with pytest.raises(PurebenchError, match="one block of 24 images"):
         choose("fashion-quick", None, None, max_images=5)
+
+
+def test_a_row_that_is_added_to_a_stopped_run_is_run(board: Board, expected: dict[str, bytes], tmp_path: Path) -> None:
+    first = replace(board, defenses=board.defenses[:1])
+    run_board(first, tmp_path / "s", workers=1)
+    _, records = run_board(board, tmp_path / "s", workers=1)
+    assert {record.defense for record in records} == {"none", "coin"}
+    assert exported(board, records, tmp_path / "results") == expected
+
+
+def test_a_single_row_is_never_decided(board: Board, tmp_path: Path) -> None:
+    """Without a pair to compare, "all pairs are decided" would hold at once."""
+    alone = replace(board, defenses=board.defenses[:1], stop=Stop(decided=True, max_images=24))
+    _, records = run_board(alone, tmp_path / "s", workers=1)
+    assert {record.block for record in records} == set(range(4))
+    assert ending(alone, records) is None

@@ -12,6 +12,7 @@ from pathlib import Path
 from purebench.core.errors import PurebenchError
 from purebench.core.files.strict_json import load_json
 from purebench.core.files.text import MEBIBYTE, read_text
+from purebench.records.record import Record
 
 NAME = "export.json"
 SUFFIXES = (".npz", ".png", ".md", ".tex", ".csv", ".bib")
@@ -28,7 +29,7 @@ class ExportManifest:
         folder: the folder.
         board: the name of the board.
         files: the paths of the files, relative to the folder.
-        records: a hash of the keys of the records that were exported; empty if there was no export.
+        records: a hash of the records that were exported; empty if there was no export.
     """
 
     folder: Path
@@ -63,18 +64,22 @@ class ExportManifest:
             )
         return cls(folder, board, tuple(files), str(data.get("records")))
 
-    def replace_by(self, written: Sequence[Path], keys: Iterable[str]) -> None:
+    def replace_by(self, written: Sequence[Path], exported: Iterable[Record]) -> None:
         """Save the new list, and delete the files of an export of other records that were not written again.
 
         Args:
             written: the paths of the files that were written, all in the folder.
-            keys: the keys of the records that were exported.
+            exported: the records that were exported. A job that was run again after an error has the same key, but
+                another record.
 
         Raises:
             OSError: a file cannot be deleted or written.
         """
         now = {path.relative_to(self.folder).as_posix() for path in written}
-        records = hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()
+        digest = hashlib.sha256()
+        for record in sorted(exported, key=lambda one: one.key):
+            digest.update(record.to_json().encode())
+        records = digest.hexdigest()
         if records == self.records:
             now |= set(self.files)
         root = self.folder.resolve()

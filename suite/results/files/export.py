@@ -71,7 +71,8 @@ def export_results(
         timings[result.name] = result.seconds
     others = [path for path in result_files(folder) if path not in paths] if results else []
     whole = [*results, *(_named_result(path, timings) for path in others)]
-    rows = [result for result in whole if result.board == whole[0].board]
+    history = read_history(folder)
+    rows = [with_challenges(result, history) for result in whole if result.board == whole[0].board]
     beside = {TIMINGS: timings, RANKS: _ranks(rows)}
     if companions is not None:
         evidence = evidence_of(rows, companions, declared)

@@ -154,6 +154,11 @@ def _values(result: DefenseResult, attack: str | None) -> dict[str, float]:
                 f"{result.name}, {attack}: expected an answer for each image, but {errored} images errored; run it "
                 "again with --retry-errors."
             )
+        if result.spared(known[attack]).any():
+            raise PurebenchError(
+                f"{result.name}, {attack}: expected an attack on all images, but those that an earlier attack had "
+                "broken were left out, so that the accuracy is conditional; compare robust accuracies (no --attack)."
+            )
         asked = np.array([outcome is not Outcome.SKIPPED for outcome in known[attack].outcomes])
         found = np.where(asked, result.right(known[attack]).mean(axis=1), np.nan)
     values = {f"{data}:{image}": float(v) for image, v in zip(result.images, found, strict=True) if not np.isnan(v)}

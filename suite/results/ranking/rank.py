@@ -17,12 +17,16 @@ from purebench.records.outcome import Outcome
 from purebench.results.attack_result import AttackResult
 from purebench.results.certificates import certificates, certifies
 from purebench.results.errored import ErrorReason, errors_of
+from purebench.results.figures.cost import Cost, cost_of
 from purebench.results.grading.best_known import best_known
 from purebench.results.grading.criteria.letters import Grade
 from purebench.results.grading.grade import NO_EVIDENCE, GradeEvidence, graded
-from purebench.results.ranking.standing import RankInterval, Standing, standing
+from purebench.results.ranking.standing import RankInterval, Standing, on_shared_images, standing
 from purebench.results.results import CLEAN, DefenseResult, spec_text
 from purebench.statistics import Estimate, OutcomeShares, outcome_shares
+
+Order = tuple[bool, float, float, str]
+"""What sorts rows: whether the robust accuracy is unknown, minus it, minus the clean accuracy, and the name."""
 
 
 @dataclass(frozen=True)
@@ -44,23 +48,6 @@ class AttackScore:
     failed: bool
     spared: int = 0
     exhausted: bool = False
-
-
-@dataclass(frozen=True)
-class Cost:
-    """The cost of an evaluation.
-
-    Attributes:
-        seconds: wall time of all jobs.
-        forwards: images passed forward by all attacks and their verification.
-        backwards: images passed backward by all attacks.
-        draw_ms: milliseconds to verify one image once; None where the phase "verify" was not timed.
-    """
-
-    seconds: float
-    forwards: int
-    backwards: int
-    draw_ms: float | None
 
 
 @dataclass(frozen=True)
@@ -138,6 +125,9 @@ def rank(
 ) -> list[Row]:
     """Return the rows sorted by robust accuracy, then clean accuracy, then name; rows without a result come last.
 
+    Rows on different images, as on a board in progress, are sorted by their accuracy on the images that all of them
+    have, which the intervals of their ranks are of as well.
+
     Args:
         results: the results of one board.
         evidence: the controls of the board and the convergence of its rows, for the grades.
@@ -147,7 +137,7 @@ def rank(
     Raises:
         PurebenchError: a worst case cannot be estimated (see `DefenseResult.robust`).
     """
-    rows = sorted((_row(result, evidence.warnings(result)) for result in results), key=_order)
+    rows, order = _sorted(_row(result, evidence.warnings(result)) for result in results)
     known = [row.result for row in rows if not _unknown(row)]
     found = compare(known)
     ranked: list[Row] = []
@@ -155,7 +145,7 @@ def rank(
         if _unknown(row):
             ranked.append(row)
             continue
-        equal = bool(ranked) and _order(row)[:-1] == _order(ranked[-1])[:-1]
+        equal = bool(ranked) and order[row.name][:-1] == order[ranked[-1].name][:-1]
         ranks = None if found is None else found.intervals[row.name]
         ranked.append(replace(row, rank=ranked[-1].rank if equal else position + 1, ranks=ranks))
     return ranked
@@ -168,7 +158,7 @@ def standing_of(results: Iterable[DefenseResult]) -> Standing | None:
 
 def ranked_results(results: Iterable[DefenseResult]) -> list[DefenseResult]:
     """Return the results that have a rank, in the order of `rank`."""
-    rows = sorted((_row(result, ()) for result in results), key=_order)
+    rows, _ = _sorted(_row(result, ()) for result in results)
     return [row.result for row in rows if not _unknown(row)]
 
 
@@ -182,29 +172,6 @@ def shares_of_images(result: DefenseResult) -> OutcomeShares | None:
         return None
     right = np.count_nonzero(result.fresh[scored], axis=1)
     return outcome_shares(right, result.fresh_draws, result.board["confidence"])
-
-
-def cost_of(result: DefenseResult) -> Cost:
-    """Return the cost of all jobs of a defense."""
-    attacks = cost(result.attacks)
-    picking = [picks for picks in (result.worst_case, result.best_known) if picks is not None]
-    return replace(
-        attacks,
-        seconds=attacks.seconds + sum(sum(picks.seconds.values()) for picks in picking),
-        forwards=attacks.forwards + sum(picks.forwards for picks in picking),
-    )
-
-
-def cost(attacks: Sequence[AttackResult]) -> Cost:
-    """Return the cost of these attacks and their verification."""
-    draws = sum(sum(map(len, attack.draws)) for attack in attacks)
-    verify = sum(attack.seconds.get("verify", 0.0) for attack in attacks)
-    return Cost(
-        seconds=sum(sum(attack.seconds.values()) for attack in attacks),
-        forwards=sum(attack.forwards for attack in attacks),
-        backwards=sum(attack.backwards for attack in attacks),
-        draw_ms=1000 * verify / draws if draws and verify else None,
-    )
 
 
 def _row(result: DefenseResult, warnings: tuple[ResultWarning, ...]) -> Row:
@@ -276,7 +243,21 @@ def _unknown(row: Row) -> bool:
     return row.robust is None
 
 
-def _order(row: Row) -> tuple[bool, float, float, str]:
+def _sorted(rows: Iterable[Row]) -> tuple[list[Row], dict[str, Order]]:
+    """Return the rows in the order of their ranks, and what decides the place of each: equal places share a rank."""
+    rows = sorted(rows, key=_order)
+    order = {row.name: _order(row) for row in rows}
+    known = [row.result for row in rows if not _unknown(row)]
+    if any(result.images != known[0].images for result in known):
+        shared, values = on_shared_images(known)
+        means = values.mean(axis=1) if shared else ()
+        for result, mean in zip(known, means, strict=bool(shared)):
+            _, _, clean, name = order[result.name]
+            order[result.name] = (False, -float(mean), clean, name)
+    return sorted(rows, key=lambda row: order[row.name]), order
+
+
+def _order(row: Row) -> Order:
     return (
         _unknown(row),
         -row.robust.value if row.robust else -row.bounds[1].value if row.bounds else 0.0,

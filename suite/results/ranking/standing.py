@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from purebench.core.errors import PurebenchError
 from purebench.core.seeds import hash_of
 from purebench.results.results import DefenseResult
 from purebench.statistics import Ranking
@@ -151,7 +152,11 @@ def on_shared_images(results: Sequence[DefenseResult]) -> tuple[list[int], Float
     Returns:
         The images, in the order of the first row, and the shares at the picked adversarial examples [rows, images].
             Images to which no attack applies are left out.
+
+    Raises:
+        PurebenchError: the rows were evaluated on different data.
     """
+    _require_same_data(results)
     images = results[0].images
     if all(result.images == images for result in results):
         every = np.stack([result.scores() for result in results])
@@ -161,6 +166,17 @@ def on_shared_images(results: Sequence[DefenseResult]) -> tuple[list[int], Float
     shared = [image for image in images if all(image in score for score in scores)]
     values = np.array([[score[image] for image in shared] for score in scores], dtype=np.float64)
     return shared, values.reshape(len(results), len(shared))
+
+
+def _require_same_data(results: Sequence[DefenseResult]) -> None:
+    """Raise PurebenchError if equal positions are those of different images, as after a change of the data."""
+    found = {result.provenance["data"]: result.name for result in results if result.provenance.get("data")}
+    if len(found) > 1:
+        first, second, *_ = found.values()
+        raise PurebenchError(
+            f"expected rows on the same data, but the data of {first} and {second} have different hashes; run the "
+            "rows again that were evaluated before the data changed, or keep their results in another folder."
+        )
 
 
 def letter(number: int) -> str:

@@ -282,3 +282,19 @@ def test_what_it_does_not_apply_to_is_refused(small):
 def test_it_is_created_by_name():
     made = create("attacks", Spec.parse("diffhammer(steps=10, losses=[cw, ce], em_steps=5, graft=false, decay=0.5)"))
     assert made == DiffHammer(steps=10, losses=["cw", "ce"], em_steps=5, graft=False)
+
+
+def test_runs_of_different_losses_are_compared_by_the_margin(small):
+    """Through another model the larger value decides, and a cross-entropy is above 0 where every margin is below."""
+    case = small(images=24, noise=0.1)
+    view = exact(case.defense, eot=4)
+    view.decides = False
+    margins = []
+    for names in (["cw"], ["cw", "ce", "ce"]):
+        with seeded("runs"):
+            attack = DiffHammer(steps=6, draws=4, losses=names, restarts=len(names))
+            points = attack.run(view, case.x, case.y, ThreatModel("linf", 0.02))
+        with seeded("score"):
+            scores = view.scores(points, 200)
+        margins.append(losses.margin(scores.flatten(0, 1), case.y.repeat_interleave(200)).view(-1, 200).mean(1))
+    assert float((margins[1] - margins[0]).mean()) > -0.02

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from purebench.attacks.catalogue import ART
-from purebench.attacks.libraries.art import Lost, art_classes, from_art, guides, holding, surroundings
+from purebench.attacks.libraries.art import AUTO, Lost, art_classes, from_art, guides, holding, surroundings
 from purebench.attacks.views.gradient_modes import bpda, exact, no_gradient
 from purebench.core.defense import Defense, as_defense
 from purebench.core.errors import Inapplicable, PurebenchError
@@ -234,3 +234,14 @@ def test_the_dlr_loss_is_inapplicable_to_two_classes(small, name):
     case = small(2, images=2)
     with pytest.raises(Inapplicable, match="at least 3 classes for its DLR loss, but got 2"):
         from_art(name, **options)(exact(case.defense), case.x, case.y, LINF)
+
+
+@pytest.mark.parametrize("name", AUTO)
+def test_attacks_that_return_their_random_start_are_for_deterministic_defenses_seen_as_a_whole(small, name):
+    """Where the last answer is right, by chance or through another model, ART drops the best point that it found."""
+    case, noisy = small(images=2), small(images=2, noise=0.1)
+    apart = exact(case.defense)
+    apart.decides = False
+    for view in (exact(noisy.defense), apart):
+        with pytest.raises(Inapplicable, match="returns its random start"):
+            from_art(name)(view, case.x, case.y, LINF)

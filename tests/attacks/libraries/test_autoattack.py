@@ -250,3 +250,12 @@ def test_unknown_names_and_invalid_parameters_are_rejected():
 def test_an_empty_batch_returns_an_empty_batch(small):
     case = small(images=2)
     assert from_autoattack()(exact(case.defense), case.x[:0], case.y[:0], LINF).images.shape == (0, 1, 8, 8)
+
+
+def test_a_view_that_does_not_decide_is_refused(larger):
+    """The package returns the image itself where the view withstands, although the defense may not."""
+    defense, x, y = larger
+    view = exact(defense)
+    view.decides = False
+    with pytest.raises(Inapplicable, match="expected a view of the whole defense"):
+        from_autoattack("apgd-ce", steps=2)(view, x, y, LINF)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -13,9 +15,11 @@ from purebench.attacks.views.smoothed import smoothed
 from purebench.attacks.views.stand_in import inner, inner_modules, stand_in
 from purebench.core.defense import Defense
 from purebench.core.errors import Inapplicable, PurebenchError
+from purebench.core.registry import Spec, create
+from purebench.core.seeds import seeded
 from purebench.core.threat import ThreatModel
 
-SIDE = 4
+SIDE, LINF = 4, ThreatModel("linf", 0.1)
 
 
 class Linear(nn.Module):
@@ -144,3 +148,32 @@ def test_a_stand_in_is_attacked_in_place_of_the_defense(x) -> None:
     gradient = view.look(x, torch.zeros(3, dtype=torch.long), margin).gradient
     torch.testing.assert_close(gradient, torch.full_like(x, 2.0))
     assert not view.decides
+
+
+def test_attacks_that_would_leave_the_smoothing_out_refuse_a_smoothed_view(small) -> None:
+    """Libraries and draws that are kept apart differentiate the defense itself; known noise is of other rows."""
+    case = small(images=2, noise=0.1)
+    view = smoothed(case.defense)
+    for use in (
+        "foolbox:LinfPGD(steps=2)",
+        "art:ProjectedGradientDescent(max_iter=2)",
+        "diffhammer",
+        "known-randomness",
+    ):
+        attack = create("attacks", Spec.parse(use))
+        with pytest.raises(Inapplicable):
+            attack(view, case.x, case.y, LINF)
+    with pytest.raises(PurebenchError, match="deviated: expected the gradient exact or surrogate"):
+        create("attacks", Spec("deviated"))(view, case.x, case.y, LINF)
+
+
+def test_an_estimate_is_in_float32_whatever_the_precision_of_gradients(x) -> None:
+    """The difference of two values around 1,000 is lost in bf16."""
+    defense, labels = Defense(Linear(torch.full((1, SIDE, SIDE), 100.0))), torch.zeros(3, dtype=torch.long)
+    looks = []
+    for precision in ("float32", "bf16"):
+        view = replace(estimated(defense, sigma=0.001), precision=precision)
+        with seeded("estimate"):
+            looks.append(view.look(x, labels, margin))
+    assert bool(looks[0].gradient.any())
+    torch.testing.assert_close(looks[1].gradient, looks[0].gradient, rtol=0, atol=0)

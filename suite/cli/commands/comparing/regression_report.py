@@ -162,14 +162,16 @@ def _notes(found: Sequence[Regression], rows: _Rows, margin: float, what: str) -
     """Return the notes below the table, a line each."""
     from purebench.results.ranking.regression import Change
 
-    first, tests = found[0].pair.found.difference, sorted({one.pair.found.test for one in found})
+    differences, tests = [one.pair.found.difference for one in found], sorted({one.pair.found.test for one in found})
+    sizes, methods = sorted({one.n for one in differences}), sorted({one.method for one in differences})
+    images = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     points = f"{100 * margin:g} point{'' if margin == 0.01 else 's'}"
     reasons = [f"{one.name}: undecided because {reason}" for one in found for reason in one.reasons]
     reasons += [f"{one.name}: {remark}" for one in found for remark in one.remarks]
     open_ones = [one for one in found if one.verdict is Change.UNDECIDED and not one.reasons]
     return [
-        f"difference: {what}, paired by image; {first.n} images; {100 * first.confidence:g} % interval: "
-        f"{first.method}; p: {', '.join(tests)}",
+        f"difference: {what}, paired by image; {images} images; {100 * differences[0].confidence:g} % interval: "
+        f"{', '.join(methods)}; p: {', '.join(tests)}",
         f"not worse: the interval excludes a loss of more than {points} (--margin); worse: the test shows a loss "
         "and the interval does not exclude one beyond the margin",
         "better, worse: number of images on which the new result is correct more often, and less often",

@@ -108,7 +108,7 @@ def export(
             kept = [one for one in records if one.covered_by(counted.get(one.defense, set()))]
             with reading(path) as saved:
                 pictures = export_images(saved, found, kept, out / "adversarial", images)
-        before.replace_by([*written, *pictures], (one.key for one in records))
+        before.replace_by([*written, *pictures], records)
     except OSError as error:
         raise PurebenchError(f"{out}: cannot be written ({error.strerror or error}).") from error
     for place in written:

@@ -1,0 +1,49 @@
+"""The cost of attacks and of all jobs of a defense."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from purebench.results.attack_result import AttackResult
+from purebench.results.results import DefenseResult
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of an evaluation.
+
+    Attributes:
+        seconds: wall time of all jobs.
+        forwards: images passed forward by all attacks and their verification.
+        backwards: images passed backward by all attacks.
+        draw_ms: milliseconds to verify one image once; None where the phase "verify" was not timed.
+    """
+
+    seconds: float
+    forwards: int
+    backwards: int
+    draw_ms: float | None
+
+
+def cost_of(result: DefenseResult) -> Cost:
+    """Return the cost of all jobs of a defense."""
+    attacks = cost(result.attacks)
+    picking = [picks for picks in (result.worst_case, result.best_known) if picks is not None]
+    return replace(
+        attacks,
+        seconds=attacks.seconds + sum(sum(picks.seconds.values()) for picks in picking),
+        forwards=attacks.forwards + sum(picks.forwards for picks in picking),
+    )
+
+
+def cost(attacks: Sequence[AttackResult]) -> Cost:
+    """Return the cost of these attacks and their verification."""
+    draws = sum(sum(map(len, attack.draws)) for attack in attacks)
+    verify = sum(attack.seconds.get("verify", 0.0) for attack in attacks)
+    return Cost(
+        seconds=sum(sum(attack.seconds.values()) for attack in attacks),
+        forwards=sum(attack.forwards for attack in attacks),
+        backwards=sum(attack.backwards for attack in attacks),
+        draw_ms=1000 * verify / draws if draws and verify else None,
+    )
