@@ -98,6 +98,7 @@ MODELS: Mapping[str, Callable[[], MLVGM]] = {
 LEFT_OUT = {
     "art": "depends on the preprocessing of ART",
     "trades": "a classifier",
+    "cifar10-fast-at": "a classifier",
     "trades-released": "a classifier",
     "pgd-at": "a classifier",
     "robustbench": "a classifier",

@@ -1,7 +1,7 @@
 """Small classifiers of CIFAR-10: residual networks with a deep stem.
 
-The blocks are those of He et al. 2016 (arXiv:1512.03385); the stem is that of ResNet-C (He et al. 2019,
-arXiv:1812.01187, section 4.2), which halves the image in its last convolution.
+The blocks are those of He et al. 2016 (arXiv:1512.03385); the stem, after ResNet-C (He et al. 2019,
+arXiv:1812.01187, section 4.2), has two convolutions, of which the last halves the image.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from purebench.core.defense.listed import listed
 from purebench.defenses.checkpoints import load
 from purebench.defenses.classifiers.resnet import Block
 
@@ -57,4 +58,17 @@ def _convolution(inner: int, outer: int, stride: int) -> list[nn.Module]:
 
 def cifar10_resnet(*, weights: str = "cifar10-resnet") -> DeepStemResNet:
     """Return the undefended classifier: a ResNet trained on the JPEG copy of CIFAR-10."""
+    return load(weights, "deep-stem-resnet", DeepStemResNet)
+
+
+@listed(
+    random=False,
+    gradient="exact",
+    surrogate="none",
+    forwards=0,
+    licence="MIT",
+    source="Wong et al. 2020, arXiv:2001.03994",
+)
+def cifar10_fast_at(*, weights: str = "cifar10-fast-at") -> DeepStemResNet:
+    """Return a ResNet trained with fast adversarial training on the JPEG copy, linf eps 8/255 (Wong et al. 2020)."""
     return load(weights, "deep-stem-resnet", DeepStemResNet)

@@ -201,7 +201,7 @@ def members(classifier: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         monkeypatch.setitem(chosen, "cosine", [0.1] * model.latents)
         for text in FAMILIES.get(name, [name]):
             made = registry.create("defenses", Spec.parse(text), classifier=classifier)
-            yield as_defense(made, classifier), grey
+            yield as_defense(made, classifier), colours if name.startswith("cifar10-") else grey
 
     return make
 

@@ -8,6 +8,8 @@ from purebench.boards.bundled import bundled
 from purebench.boards.parse import load_board
 from purebench.results.files.export import load_results
 
+FILES = {"cifar10-small": "models in the package, images to be downloaded"}
+"""Where the models and images of a board are, unless both are at the same place."""
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "boards.md"
 
 
@@ -17,7 +19,7 @@ def line(name: str, path: Path) -> str:
     folder = path.parent / "results"
     found = load_results(folder) if folder.is_dir() else []
     done = f"{len(found)} rows, {len(found[0].images)} images" if found else "–"
-    files = "in the package" if name.startswith("fashion-") else "to be downloaded"
+    files = FILES.get(name, "in the package" if name.startswith("fashion-") else "to be downloaded")
     attacks = sum(attack.name != "clean" and attack.only != "source" for attack in board.attacks)
     counts = f"{len(board.defenses)} | {attacks} | {board.dataset.images:,}"
     return f"| `{name}` | {board.title} | {counts} | {files} | {done} |"

@@ -1,7 +1,9 @@
 """Recipe of the adversarially trained classifier: fast adversarial training (Wong et al. 2020, arXiv:2001.03994).
 
 Algorithm 3: cross-entropy at one step of projected gradient ascent of length `STEP` from a uniformly random start. The
-published length 1.25 is shortened to 1, because long steps lead to catastrophic overfitting.
+published length 1.25 is shortened to 1, because long steps lead to catastrophic overfitting. Further differences: the
+step is taken in evaluation mode, the radius rises over the first part of the run, and the optimizer is AdamW with a
+moving average of the weights.
 """
 
 from __future__ import annotations

@@ -1,0 +1,53 @@
+"""Tests the shipped classifiers of CIFAR-10 on the 20 images of Foolbox's wheel, whose file names end with the label."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from purebench.attacks.gradient.pgd import PGD
+from purebench.core.defense import Defense
+from purebench.core.registry import Spec, create
+from purebench.core.seeds import seeded
+from purebench.defenses.checkpoints import BUNDLED
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "models.md"
+
+
+@pytest.fixture(scope="module")
+def images() -> tuple[torch.Tensor, torch.Tensor]:
+    foolbox = pytest.importorskip("foolbox")
+    files = sorted((Path(foolbox.__file__).parent / "data").glob("cifar10_*.png"))
+    pixels = np.stack([np.asarray(Image.open(file)).transpose(2, 0, 1) for file in files])
+    return torch.from_numpy(pixels.copy()).float() / 255, torch.tensor([int(file.stem[-1]) for file in files])
+
+
+@pytest.mark.parametrize(("name", "clean", "robust"), [("cifar10-resnet", 14, 0), ("cifar10-fast-at", 10, 3)])
+def test_classifiers_answer_rightly_and_only_the_trained_one_withstands_an_attack(
+    images: tuple[torch.Tensor, torch.Tensor], name: str, clean: int, robust: int
+) -> None:
+    x, y = images
+    assert len(y) == 20
+    defense = Defense(create("classifiers", Spec(name)))
+    with torch.no_grad():
+        assert int((defense(x).argmax(1) == y).sum()) >= clean
+    with seeded("cifar10"):
+        found = PGD(steps=20)(defense, x, y, eps="8/255")
+    with torch.no_grad():
+        left = int((defense(found).argmax(1) == y).sum())
+    assert left >= robust
+    assert robust or left <= 1
+
+
+@pytest.mark.parametrize("name", ["cifar10-resnet", "cifar10-fast-at"])
+def test_the_figures_in_the_docs_are_those_of_the_cards(name: str) -> None:
+    card = (BUNDLED / f"{name}.md").read_text(encoding="utf-8")
+    figures = [f"{100 * float(value):.1f} %" for value in re.findall(r"^\| .+ \| ([\d.]+) \|$", card, re.MULTILINE)]
+    (minutes,) = re.findall(r"Cost: ([\d.]+) minutes", card)
+    (line,) = (one for one in DOCS.read_text(encoding="utf-8").splitlines() if one.startswith(f"| {name} |"))
+    assert line.removesuffix(" |").split(" | ")[2:] == [f"{float(minutes):.0f} min", *(*figures, "–")[:2]]
