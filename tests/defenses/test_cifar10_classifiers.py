@@ -1,4 +1,4 @@
-"""Tests the shipped classifiers of CIFAR-10 on the 20 images of Foolbox's wheel, whose file names end with the label."""
+"""Tests the shipped classifiers of CIFAR-10 on 20 images of Foolbox's wheel, whose file names end with the label."""
 
 from __future__ import annotations
 
