@@ -31,11 +31,12 @@ from purebench.attacks.gradient import losses
 from purebench.attacks.gradient.apgd import APGD
 from purebench.attacks.native import NativeAttack
 from purebench.attacks.views.look import Loss
+from purebench.attacks.views.smoothed import Smoothed
 from purebench.attacks.views.traced import TracedView
 from purebench.attacks.views.view import View
 from purebench.core.answers import Answer
 from purebench.core.defense import State
-from purebench.core.errors import PurebenchError
+from purebench.core.errors import Inapplicable, PurebenchError
 from purebench.core.parameters import Count, NonNegative
 from purebench.core.threat import Knowledge, ThreatModel
 
@@ -130,12 +131,15 @@ class Deviated(NativeAttack):
             threat: The threat model.
 
         Raises:
-            Inapplicable: If the purifier offers no intermediate states, or does not diffuse its input.
+            Inapplicable: If the purifier offers no intermediate states or does not diffuse its input, or the view is
+                smoothed.
             PurebenchError: If the gradient mode does not differentiate the purifier.
         """
         attack = APGD(loss=self.loss, steps=self.steps, restarts=self.restarts)
         if view.changes_loss:
             raise PurebenchError("deviated: expected the gradient exact or surrogate, but got another one; use exact.")
+        if isinstance(view, Smoothed):
+            raise Inapplicable("deviated would leave the smoothing out; run it with the gradient exact")
         settings = {name: getattr(self, name) for name in ("deviation", "levels", "reference", "weight")}
         with deviating(view, **settings) as deviated:
             return attack.run(deviated, x, y, threat)

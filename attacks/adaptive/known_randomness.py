@@ -25,6 +25,7 @@ from purebench.attacks.entry import listed
 from purebench.attacks.gradient import losses
 from purebench.attacks.gradient.pgd import check_dense, normalised
 from purebench.attacks.native import NativeAttack
+from purebench.attacks.views.smoothed import Smoothed
 from purebench.attacks.views.view import View
 from purebench.core.answers import Answer, Inapplicable
 from purebench.core.defense import frozen
@@ -107,8 +108,8 @@ class KnownRandomness(NativeAttack):
         self.check(threat)
         if not view.defense.random:
             raise Inapplicable("the defense has no randomness that an attacker could know")
-        if view.changes_loss:
-            raise Inapplicable("the view changes the loss of gradients; run this attack with the gradient exact")
+        if view.changes_loss or isinstance(view, Smoothed):
+            raise Inapplicable("the view changes the gradient or its loss; run this attack with the gradient exact")
         if not view.decides:
             raise PurebenchError(
                 "known-randomness: expected a view of the whole defense, but got one without the purifier; use "

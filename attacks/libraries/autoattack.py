@@ -83,8 +83,8 @@ class AutoAttack(CheckedParameters):
             others.
 
         Raises:
-            Inapplicable: On a random view, except for `rand` and Auto-PGD; on a view that does not decide; and if there
-                are fewer classes than the losses need.
+            Inapplicable: On a random view, except for `rand` and Auto-PGD; on a deterministic view that does not
+                decide; and if there are fewer classes than the losses need.
         """
         if view.random and self.name not in FOR_RANDOM:
             raise Inapplicable(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +36,6 @@ class Smoothed(View):
 
     samples: int = 8
     sigma: float = 0.05
-    changes_loss: ClassVar[bool] = True
 
     def ascend(
         self,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 Precision = Literal["float32", "channels-last", "bf16", "bf16-layers"]
 """`channels-last`: float32 in this layout, which is faster on processors without bfloat16. `bf16`: all that autocast
 covers, for classifiers. `bf16-layers`: within convolutions and linear layers only, which return float32, so that
-densities are computed in float32. Both also use the channels-last layout."""
+densities are computed in float32. `bf16` and `bf16-layers` also use the channels-last layout."""
 AUTOCAST = ("bf16", "bf16-layers")
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 

@@ -15,6 +15,7 @@ from purebench.boards import selection
 from purebench.boards.board import Board
 from purebench.boards.trust import check_files
 from purebench.core.errors import PurebenchError, did_you_mean
+from purebench.core.terminal_output import complain
 from purebench.execution.context import Context, prepare
 from purebench.execution.jobs.challenge_draws import ChallengeDraws
 from purebench.execution.jobs.threat_check import Violation, constrain
@@ -252,9 +253,12 @@ def _decide(
 
 def _grade(row: ChallengedRow) -> None:
     """Grade the rows of the folder again, because an accepted challenge changes a grade."""
-    companions = load_companions(row.results, load_results(row.results))
-    declared = declared_controls(row.board)
-    export_results(row.results, [row.result], companions, declared=declared, origin=row.board.origin)
+    try:
+        companions = load_companions(row.results, load_results(row.results))
+        declared = declared_controls(row.board)
+        export_results(row.results, [row.result], companions, declared=declared, origin=row.board.origin)
+    except PurebenchError as error:
+        complain([f"the submission is accepted and recorded, but the grades could not be written again: {error}"])
 
 
 def _bound(found: Estimate) -> Bound:

@@ -44,7 +44,7 @@ def export_results(
     """Write `<folder>/<defense>.json` for each result, `timings.json`, `ranks.json` and `grades.json`.
 
     Files and timings of other defenses are kept. The ranks and grades are those of all defenses in the folder that were
-    evaluated on the same board.
+    evaluated on the same board and data.
 
     Args:
         folder: the folder of results.
@@ -72,7 +72,7 @@ def export_results(
     others = [path for path in result_files(folder) if path not in paths] if results else []
     whole = [*results, *(_named_result(path, timings) for path in others)]
     history = read_history(folder)
-    rows = [with_challenges(result, history) for result in whole if result.board == whole[0].board]
+    rows = [with_challenges(result, history) for result in whole if _together(result, whole[0])]
     beside = {TIMINGS: timings, RANKS: _ranks(rows)}
     if companions is not None:
         evidence = evidence_of(rows, companions, declared)
@@ -134,6 +134,12 @@ def with_challenges(result: DefenseResult, history: History) -> DefenseResult:
 def result_files(folder: Path) -> list[Path]:
     """Return the paths of the results in a folder, sorted."""
     return sorted(path for path in folder.glob("*.json") if path.name not in BESIDE)
+
+
+def _together(one: DefenseResult, other: DefenseResult) -> bool:
+    """Return whether two rows are of one board and, as far as is known, of the same data."""
+    data = {result.provenance["data"] for result in (one, other) if result.provenance.get("data")}
+    return one.board == other.board and len(data) < 2
 
 
 def _ranks(results: Sequence[DefenseResult]) -> dict[str, Any]:

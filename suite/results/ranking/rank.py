@@ -1,4 +1,4 @@
-"""Ranks results by robust accuracy, and collects everything that a table shows of each row.
+"""Ranks results by robust accuracy on shared images, and collects everything that a table shows of each row.
 
 A rank is a plain position; rows with equal robust and clean accuracy have the same rank. `place` quantifies its
 uncertainty: the interval of ranks in which the row lies, and the rows from which it is statistically indistinguishable
@@ -125,8 +125,8 @@ def rank(
 ) -> list[Row]:
     """Return the rows sorted by robust accuracy, then clean accuracy, then name; rows without a result come last.
 
-    Rows on different images, as on a board in progress, are sorted by their accuracy on the images that all of them
-    have, which the intervals of their ranks are of as well.
+    Rows on different images, as on a board in progress, are sorted by their robust accuracy on the images that all of
+    them have, which the intervals of their ranks are of as well; ties by the clean accuracy on their own images.
 
     Args:
         results: the results of one board.
