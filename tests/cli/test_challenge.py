@@ -90,6 +90,8 @@ def test_better_examples_lower_the_bound_and_become_the_incumbent(ran: Path, fol
     assert "no challenge was accepted" in page  # the cell of the other rows
     assert "best known" in shown
     assert result.challenged.percent().split(" [")[0] in shown
+    graded = json.loads((folder / "results" / "grades.json").read_text(encoding="utf-8"))[row]["adequacy"]["reasons"]
+    assert {one["code"]: one["letter"] for one in graded}["bespoke"] == "D"  # graded again, with the new bound
     # not strong.npz again: on a random row it may rightly win the images that the first picks missed by chance
     best = read_history(folder / "results").best(identity(result))
     assert best is not None

@@ -9,7 +9,7 @@ from purebench.boards.parse import load_board
 from purebench.results.files.export import load_results
 
 FILES = {"cifar10-small": "models in the package, images to be downloaded"}
-"""Where the models and images of a board are, unless both are at the same place."""
+"""The places of the models and images of boards that have them at different places."""
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "boards.md"
 
 

@@ -20,7 +20,7 @@ from purebench.results.files.challenge_history import History, identity, read_hi
 from purebench.results.grading.gathering import NO_COMPANIONS, Companions, evidence_of
 from purebench.results.grading.grade import grades
 from purebench.results.ranking.rank import ranked_results
-from purebench.results.ranking.standing import ranks_file, standing
+from purebench.results.ranking.standing import data_of, ranks_file, standing
 from purebench.results.results import DefenseResult
 
 Timings = dict[str, dict[str, dict[str, float]]]
@@ -138,8 +138,7 @@ def result_files(folder: Path) -> list[Path]:
 
 def _together(one: DefenseResult, other: DefenseResult) -> bool:
     """Return whether two rows are of one board and, as far as is known, of the same data."""
-    data = {result.provenance["data"] for result in (one, other) if result.provenance.get("data")}
-    return one.board == other.board and len(data) < 2
+    return one.board == other.board and len(data_of((one, other))) < 2
 
 
 def _ranks(results: Sequence[DefenseResult]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from purebench.results.results import CLEAN, DefenseResult, spec_text
 from purebench.statistics import Estimate, OutcomeShares, outcome_shares
 
 Order = tuple[bool, float, float, str]
-"""What sorts rows: whether the robust accuracy is unknown, minus it, minus the clean accuracy, and the name."""
+"""The key that sorts rows: whether the robust accuracy is unknown, minus it, minus the clean accuracy, and the name."""
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ def _unknown(row: Row) -> bool:
 
 
 def _sorted(rows: Iterable[Row]) -> tuple[list[Row], dict[str, Order]]:
-    """Return the rows in the order of their ranks, and what decides the place of each: equal places share a rank."""
+    """Return the rows in the order of their ranks, and the key of each by its name; equal keys share a rank."""
     rows = sorted(rows, key=_order)
     order = {row.name: _order(row) for row in rows}
     known = [row.result for row in rows if not _unknown(row)]

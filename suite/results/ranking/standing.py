@@ -168,9 +168,14 @@ def on_shared_images(results: Sequence[DefenseResult]) -> tuple[list[int], Float
     return shared, values.reshape(len(results), len(shared))
 
 
+def data_of(results: Sequence[DefenseResult]) -> dict[str, str]:
+    """Return the known hashes of the data that the rows were evaluated on, each with the name of a row."""
+    return {result.provenance["data"]: result.name for result in results if result.provenance.get("data")}
+
+
 def _require_same_data(results: Sequence[DefenseResult]) -> None:
     """Raise PurebenchError if equal positions are those of different images, as after a change of the data."""
-    found = {result.provenance["data"]: result.name for result in results if result.provenance.get("data")}
+    found = data_of(results)
     if len(found) > 1:
         first, second, *_ = found.values()
         raise PurebenchError(

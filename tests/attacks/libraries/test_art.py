@@ -238,7 +238,7 @@ def test_the_dlr_loss_is_inapplicable_to_two_classes(small, name):
 
 @pytest.mark.parametrize("name", AUTO)
 def test_attacks_that_return_their_random_start_are_for_deterministic_defenses_seen_as_a_whole(small, name):
-    """Where the last answer is right, by chance or through another model, ART drops the best point that it found."""
+    """ART drops the best point that it found if the last answer is right, by chance or through another model."""
     case, noisy = small(images=2), small(images=2, noise=0.1)
     apart = exact(case.defense)
     apart.decides = False
