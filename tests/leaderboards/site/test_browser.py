@@ -18,7 +18,15 @@ pytestmark = pytest.mark.browser
 
 VIEWS = ["", "#view=scatter", "#view=ranks", "#view=attacks", "#view=images", "#view=compare"]
 PARTS = ("ScriptDuration", "LayoutDuration", "RecalcStyleDuration")
-MOST_MS = 50
+MOST_MS = 50  # on a machine that draws PLAIN_TABLE in
+PLAIN_MS = 10
+PLAIN_TABLE = """const table = document.body.appendChild(document.createElement("table"));
+for (let row = 0; row < 50; row++) {
+  const line = table.insertRow();
+  for (let cell = 0; cell < 20; cell++) line.insertCell().textContent = `row ${row} cell ${cell}`;
+}
+document.body.getBoundingClientRect();
+table.remove();"""
 MOST_BYTES = 2_000_000
 WAIT = """const done = arguments[arguments.length - 1];
 const look = () => document.querySelector(arguments[0]) ? done(true) : setTimeout(look, 20); look();"""
@@ -186,7 +194,12 @@ def test_the_image_browser_shows_every_outcome(browser, small, source):
 
 
 def test_any_filter_and_sort_of_500_rows_takes_at_most_50_ms(browser, large):
-    """Processor time of script, style and layout, which other programs on the machine do not change."""
+    """Processor time of script, style and layout; a slower machine has as many times more as a plain table needs."""
+
+    def took(script, *arguments):
+        before = spent()
+        browser.execute_script(f"{script} document.body.getBoundingClientRect();", *arguments)
+        return 1000 * (spent() - before)
 
     def spent():
         found = browser.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
@@ -205,13 +218,11 @@ def test_any_filter_and_sort_of_500_rows_takes_at_most_50_ms(browser, large):
     for key, value in (("answers", "deterministic"), ("grade", "F")):
         steps[f"{key}={value}"] = ("location.hash = arguments[0];", f"{key}={value}")
     slow = {}
-    for name, (script, argument) in steps.items():
-        before = spent()
-        browser.execute_script(f"{script} document.body.getBoundingClientRect();", argument)
-        took = 1000 * (spent() - before)
-        assert took > 0
-        if took > MOST_MS:
-            slow[name] = round(took)
+    for name, step in steps.items():
+        plain, time = took(PLAIN_TABLE), took(*step)
+        assert plain > 0 and time > 0
+        if time > MOST_MS * max(1, plain / PLAIN_MS):
+            slow[name] = round(time), round(plain)
     assert slow == {}
     browser.find_element("css selector", ".clear").click()
     assert len(names(browser)) == 50
