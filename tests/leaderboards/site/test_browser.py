@@ -220,7 +220,8 @@ def test_any_filter_and_sort_of_500_rows_takes_at_most_50_ms(browser, large):
     slow = {}
     for name, step in steps.items():
         plain, time = took(PLAIN_TABLE), took(*step)
-        assert plain > 0 and time > 0
+        assert plain > 0
+        assert time > 0
         if time > MOST_MS * max(1, plain / PLAIN_MS):
             slow[name] = round(time), round(plain)
     assert slow == {}
