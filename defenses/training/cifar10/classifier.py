@@ -34,7 +34,7 @@ recipe = Recipe(
     name="cifar10-resnet",
     kind="deep-stem-resnet",
     build=DeepStemResNet,
-    architecture={"channels": 3, "classes": 10, "width": 40, "depth": 2},
+    architecture={"channels": 3, "classes": 10, "width": 56, "depth": 2},
     loss=loss,
     quality=quality,
     about="The undefended classifier of CIFAR-10.",
@@ -45,6 +45,6 @@ recipe = Recipe(
     rate=4e-3,
     decay=5e-2,
     crop=4,
-    steps=6500,
-    precision="channels-last",
+    steps=12500,
+    precision="bf16",
 )

@@ -97,7 +97,7 @@ cifar10_hvae: Recipe = replace(
 )
 cifar10_nvae: Recipe = replace(
     nvae.recipe,
-    **SHARED,
+    **{**SHARED, "precision": "channels-last"},
     name="cifar10-nvae",
     architecture={"configuration": _nvae_configuration(), "temperature": 0.6},
     quality=mlvgm_quality,

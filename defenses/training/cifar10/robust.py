@@ -61,6 +61,8 @@ fast_at = replace(
     quality=quality,
     about="A classifier of CIFAR-10 trained by fast adversarial training, linf 8/255.",
     source="Wong et al. 2020, arXiv:2001.03994; trained for purebench",
+    architecture={**classifier.recipe.architecture, "width": 40},
     decay=5e-3,
     steps=4200,
+    precision="channels-last",
 )
