@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,12 @@ class Recipe:
         minutes = self.minutes if minutes is None else minutes
         return train(self, out=out, device=device, minutes=minutes, seed=seed, folder=folder, steps=steps)
 
+    def settings(self) -> dict[str, Any]:
+        """Return what determines the training, beside the functions and the budget, by name and in plain types."""
+        functions = {"build", "loss", "quality", "data", "around"}
+        without = functions | {"about", "source", "trained_on", "minutes", "steps", "save_every"}
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name not in without}
+
 
 def rate_at(share: float) -> float:
     """Return the factor on the learning rate: 3 % linear warm-up, then half a cosine to zero."""
@@ -200,7 +206,8 @@ def train(
         optimizer = torch.optim.AdamW(
             rated(model, recipe.factors), lr=recipe.rate, weight_decay=recipe.decay, betas=recipe.betas
         )
-        state = State(model, copy.deepcopy(model).requires_grad_(False), optimizer, seed, device)
+        settings = {**recipe.settings(), "budget": str(budget)}
+        state = State(model, copy.deepcopy(model).requires_grad_(False), optimizer, seed, device, settings)
         saved = out / f"{recipe.name}.state.pt"
         if saved.exists():
             state.load(saved)

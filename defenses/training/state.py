@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -53,6 +56,7 @@ class State:
         optimizer: the optimizer.
         seed: seed of the training.
         device: device of the training.
+        settings: settings of the recipe and its budget, by name; a state is resumed with the same ones only.
         step: number of steps taken.
         seconds: seconds of training time.
         log: rows of the log.
@@ -63,6 +67,7 @@ class State:
     optimizer: torch.optim.Optimizer
     seed: int
     device: torch.device
+    settings: Mapping[str, Any]
     step: int = 0
     seconds: float = 0.0
     log: list[dict[str, float]] = field(default_factory=list)
@@ -75,7 +80,7 @@ class State:
                 "model": self.model.state_dict(),
                 "average": self.average.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
-                "seed": self.seed,
+                "settings": json.dumps({"seed": self.seed, **self.settings}),
                 "step": self.step,
                 "seconds": self.seconds,
                 "log": self.log,
@@ -93,25 +98,29 @@ class State:
             path: file that `save` wrote.
 
         Raises:
-            PurebenchError: If the file is damaged, or belongs to another recipe or seed.
+            PurebenchError: If the file is damaged, or belongs to a training with another recipe, seed or budget.
         """
+        settings = json.loads(json.dumps({"seed": self.seed, **self.settings}))
         try:
             stored = torch.load(path, map_location="cpu", weights_only=True)
-            began = stored.get("seed", self.seed)
-            self.model.load_state_dict(stored["model"])
-            self.average.load_state_dict(stored["average"])
-            self.optimizer.load_state_dict(stored["optimizer"])
-            self.step, self.seconds, self.log = stored["step"], stored["seconds"], stored["log"]
-            torch.set_rng_state(stored["rng"])
-            if self.device.type == "cuda" and stored.get("rng_cuda") is not None:
-                torch.cuda.set_rng_state(stored["rng_cuda"], self.device)
+            began = json.loads(stored["settings"])
+            if began == settings:
+                self.model.load_state_dict(stored["model"])
+                self.average.load_state_dict(stored["average"])
+                self.optimizer.load_state_dict(stored["optimizer"])
+                self.step, self.seconds, self.log = stored["step"], stored["seconds"], stored["log"]
+                torch.set_rng_state(stored["rng"])
+                if self.device.type == "cuda" and stored.get("rng_cuda") is not None:
+                    torch.cuda.set_rng_state(stored["rng_cuda"], self.device)
         except Exception as error:  # a damaged pickle may raise anything
             raise PurebenchError(
-                f"{path}: expected the state of this training, but got a damaged file or another recipe's"
+                f"{path}: expected the state of this training, but got a damaged file or one of another version"
                 f" ({type(error).__name__}); delete it to start anew, or name another --out."
             ) from error
-        if began != self.seed:
+        if began != settings:
+            names = [name for name in {**began, **settings} if began.get(name) != settings.get(name)]
+            there, here = (", ".join(f"{name} {one.get(name)}" for name in names) for one in (began, settings))
             raise PurebenchError(
-                f"{path}: expected the seed of this training, --seed {began}, but got --seed {self.seed}; use the "
-                "same seed, delete the file to start anew, or name another --out."
+                f"{path}: expected the state of this training, with {here}, but it began with {there}; continue with "
+                "the same settings, delete the file to start anew, or name another --out."
             )

@@ -160,9 +160,6 @@ def test_minutes_limit_the_training_time(tmp_path):
     assert 0.12 <= state["seconds"] < 5
     assert run(tmp_path, steps=None, minutes=0.002).read_bytes() == first
     assert state_of(tmp_path)["step"] == state["step"], "the budget was spent"
-    run(tmp_path, steps=None, minutes=state["seconds"] / 60 + 0.002)
-    assert state_of(tmp_path)["step"] > state["step"]
-    assert state_of(tmp_path)["seconds"] >= state["seconds"] + 0.12
 
 
 def test_recipe_is_called_by_keywords_and_has_a_default_budget(tmp_path):
@@ -248,7 +245,10 @@ def test_progress_without_a_terminal_is_printed_in_a_few_lines(tmp_path, capsys)
     assert lines[-2].startswith("tiny 100%, step 30 loss ")
     assert lines[-1] == "tiny 100%, measuring its quality on the test images"
     assert len(lines) == 3, "30 steps in less than 20 seconds are not 30 lines"
-    run(tmp_path, steps=40)
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", killed_at(31), steps=40)
+    capsys.readouterr()
+    run(tmp_path / "killed", steps=40)
     assert capsys.readouterr().err.splitlines()[0] == "tiny 75%, step 30"
 
 
@@ -278,10 +278,16 @@ def test_mismatched_and_damaged_states_are_rejected_and_kept(tmp_path):
     run(tmp_path, steps=3)
     path = tmp_path / "tiny.state.pt"
     whole = path.read_bytes()
-    with pytest.raises(PurebenchError, match="--seed 0, but got --seed 1; use the same seed"):
-        run(tmp_path, seed=1)
-    with pytest.raises(PurebenchError, match=r"tiny\.state\.pt: .*another recipe's .*delete it to start anew"):
-        run(tmp_path, replace(RECIPE, architecture={"width": 5}))
+    for changed, words in (
+        ({"seed": 1}, "with seed 1, but it began with seed 0; continue with the same settings, delete the file"),
+        ({"steps": 6}, "with budget --steps 6, but it began with budget --steps 3; "),
+        ({"recipe": replace(RECIPE, architecture={"width": 5})}, r"architecture {'width': 5}, but .* {'width': 3}; "),
+        ({"recipe": replace(RECIPE, rate=0.1, precision="bf16")}, "rate 0.1, precision bf16, but .* float32; "),
+        ({"recipe": replace(RECIPE, factors={"norm": 0.5})}, r"factors {'norm': 0.5}, but it began with factors {}; "),
+    ):
+        with pytest.raises(PurebenchError, match=rf"tiny\.state\.pt: .*{words}"):
+            run(tmp_path, **{"steps": 3, **changed})
+        assert path.read_bytes() == whole
     for damage in (whole[: len(whole) // 2], b"", b"garbage" * 50):
         path.write_bytes(damage)
         with pytest.raises(PurebenchError, match=r"tiny\.state\.pt: .*damaged file.*delete it to start anew"):
