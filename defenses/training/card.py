@@ -33,7 +33,8 @@ def card(recipe: Recipe, state: State, figures: dict[str, float], out: Path, bud
         "",
         recipe.about,
         "",
-        f"- Recipe: `purebench train {recipe.name} {budget} --seed {state.seed} --device {device}`",
+        f"- Recipe: `purebench train {recipe.name} {budget} --precision {recipe.precision} --seed {state.seed}"
+        f" --device {device}`",
         f"- Source: {recipe.source}",
         f"- Data: {recipe.trained_on}, the last {recipe.held_out:,} held out for choosing settings; mirrored"
         f"{', shifted' if recipe.shift else ''}{', cropped' if recipe.crop else ''}",

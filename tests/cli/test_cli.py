@@ -170,6 +170,7 @@ def test_an_unknown_board_gives_exit_code_2_in_a_new_process(tmp_path: Path) -> 
         (["run", "fashion-quick", "-d", "none", "-d", "none"], "twice"),
         (["run", "fashion-quick", "--page", "FOLDER"], "is a folder"),
         (["train", "fashion-rezzzz"], "'fashion-rezzzz' is unknown"),
+        (["train", "fashion-vae", "--precision", "fp16"], "--precision: expected one of float32, channels-last, bf16,"),
     ],
 )
 def test_invalid_options_give_exit_code_2_and_no_files(

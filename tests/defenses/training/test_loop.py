@@ -111,7 +111,7 @@ def test_weights_log_and_card_are_written(tmp_path):
     card = (out / "tiny.md").read_text(encoding="utf-8")
     for words in (
         "# tiny\n",
-        "purebench train tiny --steps 60 --seed 0 --device cpu",
+        "purebench train tiny --steps 60 --precision float32 --seed 0 --device cpu",
         "A model for tests.",
         "made here",
         "60 steps of 16 images",

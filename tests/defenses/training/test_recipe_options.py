@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
+from purebench.cli.main import app
 from purebench.data.image_set import ImageSet
+from purebench.defenses.training import precision as precisions
 from purebench.defenses.training.loop import Recipe
+from purebench.defenses.training.precision import slow_on
 
 CPU = torch.device("cpu")
 RAMP = np.arange(8)
@@ -83,6 +87,44 @@ def test_the_loss_is_computed_in_the_precision_of_the_recipe(
     text = card(tmp_path, replace(RECIPE, loss=watch, precision=precision), steps=2)
     assert seen == {dtype}
     assert ("trained under autocast to bfloat16" in text) is (precision == "bf16")
+    assert f" --precision {precision} " in text
+
+
+def test_bf16_is_called_slow_on_processors_that_are_known_to_lack_it(tmp_path: Path) -> None:
+    old, new, arm = (tmp_path / name for name in ("old", "new", "arm"))
+    old.write_text("flags\t\t: fpu avx2 avx512f avx512_vnni\n", encoding="utf-8")
+    new.write_text("flags\t\t: fpu avx2 avx512f avx512_bf16\n", encoding="utf-8")
+    arm.write_text("Features\t: fp asimd i8mm bf16\n", encoding="utf-8")
+    assert slow_on(CPU, "bf16", old)
+    assert slow_on(CPU, "bf16-layers", old)
+    for device, precision, processor in (
+        (CPU, "bf16", new),
+        (CPU, "bf16", arm),
+        (CPU, "channels-last", old),
+        (CPU, "bf16", tmp_path / "missing"),
+        (torch.device("cuda"), "bf16", old),
+    ):
+        assert not slow_on(device, precision, processor)
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_the_command_trains_in_the_stated_precision_and_notes_a_slow_one(
+    slow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, object] = {}
+
+    def trained(self: Recipe, **options: object) -> Path:
+        given.update(options, precision=self.precision)
+        return Path("weights")
+
+    monkeypatch.setattr(Recipe, "__call__", trained)
+    monkeypatch.setattr(precisions, "slow_on", lambda device, precision: slow and precision == "bf16")
+    done = CliRunner().invoke(app, ["train", "fashion-vae", "--precision", "bf16"])
+    assert done.exit_code == 0, done.output
+    assert given["precision"] == "bf16"
+    assert ("slower here than --precision channels-last" in done.stderr) is slow
+    CliRunner().invoke(app, ["train", "cifar10-nvae"])
+    assert given["precision"] == "channels-last"
 
 
 def test_the_card_states_the_images_and_their_augmentation(tmp_path: Path) -> None:

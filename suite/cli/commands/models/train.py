@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,13 @@ def train(
     steps: Annotated[
         int | None, typer.Option(help=("Number of steps instead of a time limit; the seed then determines the result."))
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="float32, channels-last (float32 in this layout), bf16, or bf16-layers (bf16 within layers only); "
+            "default: the recipe's own. Weights of different precisions differ."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
     data: Annotated[
         str | None,
@@ -37,7 +45,17 @@ def train(
     from purebench.core import registry
     from purebench.core.compute.devices import find_device
     from purebench.core.registry import Spec
+    from purebench.defenses.training.precision import as_precision, slow_on
 
     recipe, _ = registry.factory("recipes", Spec.parse(name).name)
-    written = recipe(out=out, device=find_device(device), minutes=minutes, steps=steps, seed=seed, folder=data)
+    if precision is not None:
+        recipe = replace(recipe, precision=as_precision(precision))
+    place = find_device(device)
+    if slow_on(place, recipe.precision):
+        typer.echo(
+            f"note: this processor has no instructions for bf16, so that {recipe.precision} is several times slower "
+            "here than --precision channels-last.",
+            err=True,
+        )
+    written = recipe(out=out, device=place, minutes=minutes, steps=steps, seed=seed, folder=data)
     typer.echo(f"wrote {written}")
