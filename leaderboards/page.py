@@ -109,6 +109,7 @@ def render(
         verification=verification_text(rows, badges or {}) if rows else "",
         curves=overlaid(known, board.confidence, common),
         curved=bool(known),
+        anytime=any(row.result.anytime for row in rows),
         attacks=[one for one in board.attacks if one.name not in no_attacks and one.only != SOURCE],
         first=board.attacks[0].name,
         controls=controls,

@@ -169,7 +169,9 @@ def section(
     """
     pictured = _pictured(row)
     pictures = pictured.pictures[:TRIPLES] if pictured else ()
-    lines = tuple(_line(board, attack, cell) for attack, cell in zip(row.result.attacks, row.cells, strict=True))
+    lines = tuple(
+        _line(board, attack, cell, row.random) for attack, cell in zip(row.result.attacks, row.cells, strict=True)
+    )
     return Section(
         row=row,
         anchor=anchor,
@@ -233,7 +235,7 @@ def _triple(picture: Picture, classes: Sequence[str], originals: Mapping[int, st
     )
 
 
-def _line(board: Board, attack: AttackResult, cell: AttackScore) -> Line:
+def _line(board: Board, attack: AttackResult, cell: AttackScore, random: bool) -> Line:
     norm, own, found = board.threat.norm, attack_claim(attack), reach(attack)
     distance = attack.median_distance
     if found is not None:
@@ -248,7 +250,7 @@ def _line(board: Board, attack: AttackResult, cell: AttackScore) -> Line:
         spec=spec_text(attack.spec),
         source=f"images of {attack.source['defense']} · {attack.source['attack']}" if attack.source else "",
         cell=cell,
-        cost=cost([attack]),
+        cost=cost([attack], random=random),
         distance=median,
         found="" if found is None else f"found for {found.found} of {found.asked}",
         counts=tuple(counts),

@@ -24,7 +24,6 @@ from purebench.execution.incremental import Runner
 from purebench.records import store
 from purebench.records.outcome import Outcome
 from purebench.results.grading.criteria.letters import Grade
-from purebench.results.grading.grade import graded
 from purebench.results.ranking.rank import Row, rank
 from purebench.results.results import CLEAN, DefenseResult
 from purebench.statistics import Estimate
@@ -92,7 +91,7 @@ class Evidence:
     @cached_property
     def ranked(self) -> Row:
         """The results as a row of the ranked table."""
-        return rank([self.found])[0]
+        return rank([self.found], origin=self.board)[0]
 
     @property
     def strongest(self) -> str | None:
@@ -107,7 +106,9 @@ class Evidence:
     @property
     def grade(self) -> Grade:
         """The grade of the evaluation."""
-        return graded(self.found, origin=self.board)
+        found = self.ranked.grade
+        assert found is not None  # `rank` grades every row
+        return found
 
     @property
     def command(self) -> str:

@@ -105,6 +105,11 @@ def test_costs_are_summed_over_all_jobs(build):
     assert row.cost.draw_ms == pytest.approx(1000 * 4 * 2.0 / (2 * 4 * 4))
 
 
+def test_the_time_of_a_draw_counts_both_passes_that_verify_a_deterministic_defense(build):
+    (row,) = rows(build, {"fixed": {"clean": list("1111"), "apgd": list("1011")}})
+    assert row.cost.draw_ms == pytest.approx(1000 * 4 * 2.0 / (2 * 2 * 4))
+
+
 def test_a_defense_without_timings_has_no_cost_per_draw(build):
     (row,) = rows(build, {"gone": {"clean": [E] * 4}})
     assert row.cost.draw_ms is None

@@ -17,7 +17,8 @@ class Cost:
         seconds: wall time of all jobs.
         forwards: images passed forward by all attacks and their verification.
         backwards: images passed backward by all attacks.
-        draw_ms: milliseconds to verify one image once; None where the phase "verify" was not timed.
+        draw_ms: milliseconds of a pass of one image in the verification; None where its phase was not timed. A random
+            defense passes an image once a draw, a deterministic one twice, because it must answer the same again.
     """
 
     seconds: float
@@ -28,7 +29,7 @@ class Cost:
 
 def cost_of(result: DefenseResult) -> Cost:
     """Return the cost of all jobs of a defense."""
-    attacks = cost(result.attacks)
+    attacks = cost(result.attacks, random=result.random)
     picking = [picks for picks in (result.worst_case, result.best_known) if picks is not None]
     return replace(
         attacks,
@@ -37,13 +38,18 @@ def cost_of(result: DefenseResult) -> Cost:
     )
 
 
-def cost(attacks: Sequence[AttackResult]) -> Cost:
-    """Return the cost of these attacks and their verification."""
-    draws = sum(sum(map(len, attack.draws)) for attack in attacks)
+def cost(attacks: Sequence[AttackResult], *, random: bool) -> Cost:
+    """Return the cost of these attacks and their verification.
+
+    Args:
+        attacks: the attacks.
+        random: whether the defense is random.
+    """
+    passes = (1 if random else 2) * sum(sum(map(len, attack.draws)) for attack in attacks)
     verify = sum(attack.seconds.get("verify", 0.0) for attack in attacks)
     return Cost(
         seconds=sum(sum(attack.seconds.values()) for attack in attacks),
         forwards=sum(attack.forwards for attack in attacks),
         backwards=sum(attack.backwards for attack in attacks),
-        draw_ms=1000 * verify / draws if draws and verify else None,
+        draw_ms=1000 * verify / passes if passes and verify else None,
     )

@@ -105,7 +105,7 @@ def decide(found: Ladder) -> tuple[ConvergenceStatus, str]:
         return ConvergenceStatus.UNDECIDED, "too few rungs answered on all images"
     first, last = found.rungs[0].values, found.rungs[-1].values
     images, falls = found.images, _p_above(found.images, first, last) <= LEVEL
-    if one_sided_bound(last if found.picked is None else found.picked, 1 - LEVEL, "high") <= MARGIN:
+    if found.picked is not None and one_sided_bound(found.picked, 1 - LEVEL, "high") <= MARGIN:
         return ConvergenceStatus.CONVERGED, f"no accuracy above {_points(MARGIN)} points is left"
     if not falls and exceeds_by_less(first, last, MARGIN, LEVEL):
         return ConvergenceStatus.FLAT, (

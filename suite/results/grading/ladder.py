@@ -50,7 +50,7 @@ class Ladder:
     """The rungs of one defense, and the other attacks on the same images.
 
     Attributes:
-        images: positions of the images in the dataset: those on which every rung answered.
+        images: positions of the images in the dataset: those of the row on which every rung answered.
         rungs: random noise, then the rungs by rising effort.
         others: the other attacks that answered on all of these images.
         picked: the share of correct fresh draws of each image [images] at the picked adversarial example of the row,
@@ -71,14 +71,14 @@ def read_ladder(own: DefenseResult, ladder: DefenseResult) -> Ladder | None:
         ladder: the result of the row on the board of the ladder.
 
     Returns:
-        The ladder; None if no rung answered on any image.
+        The ladder; None if no rung answered on any image of the row.
     """
     names = [NOISE, *(rung_name(number) for number in range(1, len(ladder.attacks) + 1))]
     found = {attack.name: attack for attack in ladder.attacks}
     rungs = [found[name] for name in names if name in found and not found[name].skipped]
     if not rungs or rungs[0].name != NOISE:
         return None
-    used = np.logical_and.reduce([_answered(rung) for rung in rungs])
+    used = np.logical_and.reduce([_answered(rung) for rung in rungs]) & np.isin(ladder.images, own.images)
     rows = np.flatnonzero(used)
     if not rows.size:
         return None
@@ -88,17 +88,15 @@ def read_ladder(own: DefenseResult, ladder: DefenseResult) -> Ladder | None:
         for one in ladder.attacks
         if one.name not in names and _answered(one)[rows].all()
     ]
-    picked = None
     place = {image: row for row, image in enumerate(own.images)}
-    if all(image in place for image in images):
-        there = np.array([place[image] for image in images])
-        others = [
-            _tried(one.name, own, one, there)
-            for one in own.attacks
-            if one.name != CLEAN and not one.certified and _answered(one)[there].all()
-        ] + others
-        if own.scored[there].all() and not own.doubtful[there].any():
-            picked = own.scores()[there]
+    there = np.array([place[image] for image in images])
+    others = [
+        _tried(one.name, own, one, there)
+        for one in own.attacks
+        if one.name != CLEAN and not one.certified and _answered(one)[there].all()
+    ] + others
+    known = own.scored[there].all() and not own.doubtful[there].any()
+    picked = own.scores()[there] if known else None
     return Ladder(images, [Tried(rung.name, rung, ladder.right(rung)[rows]) for rung in rungs], others, picked)
 
 

@@ -20,13 +20,16 @@ from purebench.results.errored import ErrorReason, errors_of
 from purebench.results.figures.cost import Cost, cost_of
 from purebench.results.grading.best_known import best_known
 from purebench.results.grading.criteria.letters import Grade
-from purebench.results.grading.grade import NO_EVIDENCE, GradeEvidence, graded
+from purebench.results.grading.gathering import evidence_of
+from purebench.results.grading.grade import GradeEvidence, graded
 from purebench.results.ranking.standing import RankInterval, Standing, on_shared_images, standing
 from purebench.results.results import CLEAN, DefenseResult, spec_text
-from purebench.statistics import Estimate, OutcomeShares, outcome_shares
+from purebench.statistics import Estimate, OutcomeShares, interval, interval_method, outcome_shares
 
 Order = tuple[bool, float, float, str]
 """The key that sorts rows: whether the robust accuracy is unknown, minus it, minus the clean accuracy, and the name."""
+DIGITS = 12
+"""Digits of a mean that are compared: equal shares of right draws may differ after them, by the order of the sum."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ class Row:
 
 def rank(
     results: Iterable[DefenseResult],
-    evidence: GradeEvidence = NO_EVIDENCE,
+    evidence: GradeEvidence | None = None,
     origin: str = "",
     compare: Callable[[Sequence[DefenseResult]], Standing | None] = standing,
 ) -> list[Row]:
@@ -130,13 +133,16 @@ def rank(
 
     Args:
         results: the results of one board.
-        evidence: the controls of the board and the convergence of its rows, for the grades.
+        evidence: the controls of the board, the convergence of its rows and the indicators of failure, for warnings
+            and grades; None for what the results of the rows show alone.
         origin: the board as the user named it, for the commands of the grades; "" if that is not known.
         compare: returns the standing of the rows that have a rank, best first.
 
     Raises:
         PurebenchError: a worst case cannot be estimated (see `DefenseResult.robust`).
     """
+    results = list(results)
+    evidence = evidence_of(results, None) if evidence is None else evidence
     rows, order = _sorted(_row(result, evidence.warnings(result)) for result in results)
     known = [row.result for row in rows if not _unknown(row)]
     found = compare(known)
@@ -165,13 +171,25 @@ def ranked_results(results: Iterable[DefenseResult]) -> list[DefenseResult]:
 def shares_of_images(result: DefenseResult) -> OutcomeShares | None:
     """Return the shares of images by their share of correct fresh draws.
 
-    The result is None for a deterministic defense, and if an image ERRORED.
+    On a board with a stopping rule the intervals are those of sequences, like all others. The result is None for a
+    deterministic defense, and if an image ERRORED.
     """
     scored = result.scored
     if not result.random or not scored.any() or result.errored:
         return None
     right = np.count_nonzero(result.fresh[scored], axis=1)
-    return outcome_shares(right, result.fresh_draws, result.board["confidence"])
+    confidence = result.board["confidence"]
+    found = outcome_shares(right, result.fresh_draws, confidence)
+    if not result.anytime:
+        return found
+    each = [outcome_shares([count], result.fresh_draws) for count in right]  # 0 or 1 for each image
+    method = interval_method(deterministic=True, anytime=True)
+
+    def sequence(share: str) -> Estimate:
+        return interval([getattr(one, share).value for one in each], method, confidence)
+
+    names = ("nearly_always", "majority", "nearly_never")
+    return replace(found, **{name: sequence(name) for name in names})
 
 
 def _row(result: DefenseResult, warnings: tuple[ResultWarning, ...]) -> Row:
@@ -253,14 +271,14 @@ def _sorted(rows: Iterable[Row]) -> tuple[list[Row], dict[str, Order]]:
         means = values.mean(axis=1) if shared else ()
         for result, mean in zip(known, means, strict=bool(shared)):
             _, _, clean, name = order[result.name]
-            order[result.name] = (False, -float(mean), clean, name)
+            order[result.name] = (False, -round(float(mean), DIGITS), clean, name)
     return sorted(rows, key=lambda row: order[row.name]), order
 
 
 def _order(row: Row) -> Order:
     return (
         _unknown(row),
-        -row.robust.value if row.robust else -row.bounds[1].value if row.bounds else 0.0,
-        -row.clean.value if row.clean else 0.0,
+        -round(row.robust.value if row.robust else row.bounds[1].value if row.bounds else 0.0, DIGITS),
+        -round(row.clean.value if row.clean else 0.0, DIGITS),
         row.name,
     )

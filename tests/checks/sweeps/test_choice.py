@@ -50,6 +50,13 @@ def test_of_equal_robust_accuracies_the_smallest_clean_loss_is_chosen_and_then_t
     assert "of 3 equal ones the smallest clean loss" in reason
 
 
+def test_the_order_of_a_sum_does_not_decide_between_equal_strengths() -> None:
+    other = sum([0.8, 0.7, 0.9, 0.1, 0.3, 0.3, 0, 0, 0.3, 1.0]) / 10
+    more = sum([0.8, 0.4, 0.8, 0.7, 0.1, 0.3, 0.6, 0.1, 0.4, 0.2]) / 10
+    assert more > other
+    assert chosen((more, 0.09), (other, 0.01))[0] == 1
+
+
 def test_if_all_lose_more_the_smallest_loss_is_chosen_and_told() -> None:
     place, reason, within = chosen((0.9, 0.4), (0.1, 0.2), (0.5, 0.2))
     assert (place, within) == (2, False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -59,6 +61,13 @@ def test_the_radius_at_which_all_images_may_be_grey_is_their_largest_distance_fr
     assert all_may_be_grey(ThreatModel(norm, least + 1e-6), black_and_white)
     assert not all_may_be_grey(ThreatModel(norm, least - 1e-3), black_and_white)
     assert all_may_be_grey(ThreatModel(norm, least - 1e-3), images(100, 150))
+
+
+def test_where_guessing_is_nearly_always_right_no_limit_is_known() -> None:
+    same = replace(images(), labels=np.zeros(N, dtype=np.int64))
+    found = check_radii({radius: share(1.0) for radius in WRITTEN}, WRITTEN, "linf", same, 0.95)
+    assert found[1].result is CheckStatus.NOT_APPLICABLE
+    assert "guessing is right on 100.0 %" in found[1].sentence
 
 
 def test_guessing_is_the_share_of_the_most_frequent_class() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from purebench.records.outcome import Outcome
 from purebench.results.grading.convergence import (
     LEVEL,
     MARGIN,
@@ -118,12 +119,22 @@ def test_a_fall_that_is_neither_significant_nor_surely_small_is_undecided():
     assert "a fall from random noise" in small.reason
 
 
-def test_a_row_whose_score_is_not_known_on_the_images_of_the_ladder_has_not_converged():
-    own, climbed = ladder_results(FALLS, own={"clean": 0, "apgd-blind": 80})
-    shorter = replace(own, images=tuple(image + 1 for image in own.images))  # other images than the ladder's
-    found = convergence(shorter, climbed)
+@pytest.mark.parametrize("broken", [FALLS, dict.fromkeys(FALLS, 100) | {"random-noise": 10}])
+def test_a_row_whose_score_is_not_known_on_the_images_of_the_ladder_has_not_converged(broken):
+    own, climbed = ladder_results(broken, own={"clean": 0, "apgd": broken["rung-4"] - 1, "square": 0})
+    assert convergence(own, climbed).status is CONVERGED
+    square = replace(own.attacks[2], outcomes=(*own.attacks[2].outcomes[:-1], Outcome.ERRORED))
+    found = convergence(replace(own, attacks=(*own.attacks[:2], square)), climbed)
     assert (found.status, found.needs) == (UNDECIDED, 0)
     assert "robust accuracy of the row, which is not known on all of these images" in found.reason
+
+
+def test_the_ladder_is_read_on_the_images_of_the_row():
+    own, climbed = ladder_results(FALLS, own={"clean": 0, "apgd-blind": 80})
+    other = replace(own, images=tuple(image + 1 for image in own.images))  # the ladder lacks the last of them
+    found = convergence(other, climbed)
+    assert (found.images, found.status, found.other) == (99, FALLING, "apgd-blind")
+    assert convergence(replace(own, images=tuple(image + 100 for image in own.images)), climbed) is None
 
 
 def test_rows_without_a_ladder_have_no_convergence():
