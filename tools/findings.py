@@ -77,6 +77,9 @@ ONE_MODEL = (TRAINED, "no defense")
 BLIND = "apgd-blind"
 VIEWS = {"blind": BLIND, "BPDA": "apgd-bpda", "exact": "apgd-exact"}
 """The columns of single attacks: APGD with growing knowledge of the purifier."""
+SQUARE, TRANSFERRED = "square", ("transfer", "transfer-none")
+UNAWARE = (BLIND, SQUARE, *TRANSFERRED)
+"""The attacks that do not differentiate the purifier."""
 TIMES = 10
 """Number of times that an adversarial example is submitted; it is robust if all answers are right."""
 
@@ -113,11 +116,34 @@ def rows_table(report: Report) -> str:
         single = [percent(cells.get(name)) if name in used else "–" for name in VIEWS.values()]
         clean, robust = (interval_text(found) for found in (row.clean, row.robust))
         facts = [lost(row.result), most_picked(row), family(row.result), f"{row.cost.seconds / 60:.1f}"]
-        lines.append([f"`{row.name}`", f"**{robust}**", clean, *single, *facts])
-    head = ["defense", "all attacks", "clean", *VIEWS, "blind − all", "most often picked", "family", "minutes"]
+        others = [percent(cells.get(SQUARE)), percent(transferred(row))]
+        lines.append([f"`{row.name}`", f"**{robust}**", clean, *others, *single, *facts])
+    head = [
+        "defense",
+        "all attacks",
+        "clean",
+        "Square",
+        "transfer",
+        *VIEWS,
+        "blind − all",
+        "most often picked",
+        "family",
+        "minutes",
+    ]
     missing = {one.name for one in report.board.defenses} - {row.name for row in report.rows}
     told = f"\n\nNot run: {', '.join(f'`{name}`' for name in sorted(missing))}." if missing else ""
     return table(head, lines) + told
+
+
+def lowest(row: Row, names: Sequence[str]) -> Estimate | None:
+    """Return the lowest accuracy under one of these attacks; None if none applies to the row."""
+    found = [cell.estimate for cell in row.cells if cell.attack in names and cell.estimate is not None]
+    return min(found, key=lambda one: one.value) if found else None
+
+
+def transferred(row: Row) -> Estimate | None:
+    """Return the lower accuracy under the examples of another row."""
+    return lowest(row, TRANSFERRED)
 
 
 def percent(found: Estimate | None) -> str:

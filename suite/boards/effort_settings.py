@@ -67,7 +67,7 @@ class EffortSettings(StrictModel):
         Expected("a list of 3 to 20 rungs, such as [{steps: 5}, {steps: 10}, {steps: 20}]"),
     ] = Field(
         default=LADDER,
-        description="Efforts of APGD by rising cost, at least three, each about twice as expensive as the one before.",
+        description="Efforts of APGD by rising cost, at least three.",
     )
     queries: Count = Field(default=100, description="Queries of Square, the attack without gradients.")
     auto: bool = Field(

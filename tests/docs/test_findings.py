@@ -101,6 +101,36 @@ def test_the_answers_on_knowledge_follow_from_the_results(findings: ModuleType, 
     assert f"which are {min(shares):.0f} to {max(shares):.0f} % of it" in page
     diffusion = [share[f"diffpure-{one}"] for one in ("ddpm", "ddim")]
     assert f"{share['vae']:.0f} % of that of the plain VAE, but {min(diffusion):.0f} and {max(diffusion):.0f} %" in page
+    alone = {row.name: {cell.attack: cell.estimate for cell in row.cells} for row in linf.rows}
+    assert f"leaves {100 * alone['vae']['square'].value:.0f} % of the plain VAE" in page
+    assert f"leave {100 * alone['stylegan-cosine']['transfer'].value:.0f} % of `stylegan-cosine`" in page
+    further = {
+        row.name: 100 * (findings.lowest(row, findings.UNAWARE).value - row.robust.value)
+        for row in linf.rows
+        if row.robust is not None
+    }
+    least, most = (bound(further[name] for name in ours) for bound in (min, max))
+    less, more = sorted(further[f"diffpure-{one}"] for one in ("ddpm", "ddim"))
+    told = f"{least:.0f} to {most:.0f} points of MLVGMs, {further['vae']:.0f} of the plain VAE"
+    assert f"{told}, and {less:.0f} and {more:.0f} of DiffPure" in page
+
+
+def test_what_is_said_of_the_limits_of_ladder_and_square_follows_from_the_results(
+    findings: ModuleType, linf: Report, page: str
+) -> None:
+    rows = [linf["diffpure-ddpm"], linf["diffpure-ddim"]]
+
+    def left(*names: str) -> str:
+        return " and ".join(f"{100 * findings.lowest(row, names).value:.1f}" for row in rows)
+
+    assert f"one draw leaves {left(findings.SQUARE)} % of the two DiffPure rows" in page
+    assert f"through transfer ({left(*findings.TRANSFERRED)} %)" in page
+    ladders = [result for row in rows for result in linf.companions["effort"] if result.name == row.name]
+    noise = [next(attack for attack in one.attacks if attack.name == "random-noise") for one in ladders]
+    told = [100 * one.right(attack).mean() for one, attack in zip(ladders, noise, strict=True)]
+    assert f"one random perturbation ({told[0]:.1f} and {told[1]:.1f} %)" in page
+    spent = {attack.name: attack.backwards / len(rows[0].result.images) for attack in rows[0].result.attacks}
+    assert f"compute up to {spent['surrogate']:.0f} and {spent['apgd-targets']:.0f} on `diffpure-ddpm`" in page
 
 
 def test_the_answers_on_families_follow_from_the_results(findings: ModuleType, linf: Report, page: str) -> None:

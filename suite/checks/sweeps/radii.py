@@ -58,9 +58,10 @@ def _reaches(values: Floats, text: str, threat: ThreatModel, images: ImageSet) -
     if not all_may_be_grey(threat, images):
         return Suspicion(REACHES, f"at {text}, not every image may become the same image, so that no limit is known")
     most = guessing(images.labels.tolist())
+    guess = f"guessing is right on {100 * most:.1f} %"
     if most + LEFT >= 1:
-        return Suspicion(REACHES, f"at {text}, guessing is right on {100 * most:.1f} %, so that no limit is known")
-    told = f"{_percent(values)} at {text}, where every image may become the same image; guessing is right on {100 * most:.1f} %"
+        return Suspicion(REACHES, f"at {text}, {guess}, so that no limit is known")
+    told = f"{_percent(values)} at {text}, where every image may become the same image; {guess}"
     return counted(REACHES, told, values, most + LEFT, TOLERANCE)
 
 

@@ -2,7 +2,7 @@
 
 Accuracy that does not fall with effort has two readings: the attack has converged, or it does not work at all, because
 gradients are masked (Athalye et al. 2018, arXiv:1802.00420). So a row counts as converged only if the ladder falls from
-its lowest rung, random noise, if about four times the effort changes nothing, if no other attack, of which at least
+its lowest rung, random noise, if the effort of the last rungs changes nothing, if no other attack, of which at least
 one has another mechanism, ends lower, and if the ladder does not end below the robust accuracy of the row itself.
 Comparisons are paired by image. Every rung is a single attack, verified on draws that the attack did not see, and the
 robust accuracy is scored on fresh draws, so that nothing is picked on the draws on which it is scored.

@@ -137,7 +137,7 @@ class ConvergenceStatus(StrEnum):
     Attributes:
         CONVERGED: the accuracy falls from the lowest rung of the ladder, the last rungs are equivalent, and neither an
             attack of another mechanism nor the ladder ends lower; or almost no accuracy is left.
-        FALLING: the last rung is significantly below that with a quarter of its effort, or another attack ends lower,
+        FALLING: the last rung is significantly below the rung two below, or another attack ends lower,
             or the ladder ends below the robust accuracy of the row.
         FLAT: the accuracy does not fall from the lowest rung, which is what gradient masking looks like.
         UNDECIDED: too few images to decide.
