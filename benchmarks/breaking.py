@@ -128,7 +128,9 @@ def measure(name: str, truth: float, options: argparse.Namespace, store: Path) -
         truth=truth,
         board=before,
         confirmed=report.confirmation.robust.value,
-        command=f"{command}: {attack}",
+        command=command,
+        attack=attack,
+        inner=any(str(step.gradient).startswith("inner") for step in report.found.winner[0].steps),
     )
 
 

@@ -113,6 +113,7 @@ def break_defense(
         original=original,
         found=found,
         random=bench.known.random,
+        inner=bool(bench.known.inner),
         seed=seed,
         minutes=budget.minutes,
         images=budget.images,

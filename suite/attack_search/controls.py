@@ -36,6 +36,8 @@ class MeasuredFault:
         board: Accuracy that the board's attacks left; None if the fault was not measured.
         confirmed: Accuracy under the attack that was found, on images of the board; None if the fault was not measured.
         command: The command that measured it.
+        attack: The attack that was found, in words.
+        inner: Whether this attack goes through a part of the defense that classifies images alone (view `inner`).
     """
 
     name: str
@@ -47,6 +49,8 @@ class MeasuredFault:
     board: float | None = None
     confirmed: float | None = None
     command: str = ""
+    attack: str = ""
+    inner: bool = False
 
     @property
     def measured(self) -> bool:
@@ -90,21 +94,27 @@ class BreakFrequency:
         similar: Controls of the same randomness and of similar cost, measured with no more time.
         measured: Number of all measured controls.
         not_measured: Number of controls of the same randomness that were not measured.
+        other_parts: Number of otherwise similar controls that were broken through a part that the defense lacks.
     """
 
     similar: Sequence[MeasuredFault]
     measured: int
     not_measured: int
+    other_parts: int = 0
 
     @classmethod
     def of(
-        cls, controls: Sequence[MeasuredFault], *, random: bool, seconds_per_pass: float, minutes: float
+        cls, controls: Sequence[MeasuredFault], *, random: bool, inner: bool, seconds_per_pass: float, minutes: float
     ) -> BreakFrequency:
         """Select the controls that are similar to a defense.
+
+        Controls that were broken through a part that classifies images alone say nothing about a defense without one,
+        such as a purifier before a classifier.
 
         Args:
             controls: All controls.
             random: Whether the defense is random.
+            inner: Whether the defense has a part that classifies images alone.
             seconds_per_pass: Seconds of a purifier pass of one image of the defense.
             minutes: Time of its search and confirmation.
         """
@@ -116,7 +126,9 @@ class BreakFrequency:
             and one.minutes <= minutes * 1.001
             and 1 / FACTOR <= (one.seconds_per_pass or 0.0) / max(seconds_per_pass, 1e-12) <= FACTOR
         ]
-        return cls(similar, sum(one.measured for one in controls), sum(not one.measured for one in alike))
+        fitting = [one for one in similar if inner or not one.inner]
+        measured, missing = sum(one.measured for one in controls), sum(not one.measured for one in alike)
+        return cls(fitting, measured, missing, len(similar) - len(fitting))
 
     @property
     def broken(self) -> int:
@@ -125,16 +137,20 @@ class BreakFrequency:
 
     def sentence(self) -> str:
         """Return in words how often controls were broken, with an exact interval of the share."""
+        parts = ""
+        if self.other_parts:
+            parts = f"{self.other_parts} were broken through a part that classifies alone, which this defense lacks"
         if not self.similar:
             why = "no controls were measured"
             if self.measured:
-                why = f"none of the {self.measured} measured controls is similar"
+                why = f"none of the {self.measured} measured controls is similar{f'; {parts}' if parts else ''}"
             return (
                 f"How often this budget breaks defenses with known faults: unknown ({why}). A search that finds "
                 "nothing is therefore no evidence of robustness."
             )
         share = clopper_pearson(self.broken, len(self.similar))
         left = f"; {self.not_measured} of the same randomness are not measured" if self.not_measured else ""
+        left += f"; not counted: {parts}" if parts else ""
         return (
             f"The same budget or less broke {self.broken} of {len(self.similar)} measured controls of similar cost and "
             f"randomness to within {100 * RECOVERED:.0f} points of their true accuracy ({share.percent()}, 95 % "
@@ -149,5 +165,6 @@ class BreakFrequency:
             "broken": self.broken,
             "share": share,
             "not_measured": self.not_measured,
+            "other_parts": self.other_parts,
             "told": self.sentence(),
         }

@@ -46,6 +46,7 @@ class BreakReport:
         original: The board with its own rows.
         found: The search.
         random: Whether the defense is random.
+        inner: Whether the defense has a part that classifies images alone.
         seed: Seed of the search.
         minutes: Time of search and confirmation.
         images: Number of dev images.
@@ -58,6 +59,7 @@ class BreakReport:
     original: Board
     found: SearchResult
     random: bool
+    inner: bool
     seed: int
     minutes: float
     images: int
@@ -104,7 +106,13 @@ class BreakReport:
     @property
     def frequency(self) -> BreakFrequency:
         """The share of controls, similar to the defense, that the same budget broke."""
-        return BreakFrequency.of(self.controls, random=self.random, seconds_per_pass=self.price, minutes=self.minutes)
+        return BreakFrequency.of(
+            self.controls,
+            random=self.random,
+            inner=self.inner,
+            seconds_per_pass=self.price,
+            minutes=self.minutes,
+        )
 
     def conclusion(self) -> str:
         """Return the result in a sentence."""

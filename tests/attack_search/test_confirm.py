@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -121,7 +122,7 @@ def test_controls_of_similar_cost_and_randomness_with_no_more_time_are_counted()
         control("slow", 0.1, seconds_per_pass=0.1),
         control("longer", 0.1, minutes=60.0),
     ]
-    found = BreakFrequency.of(controls, random=False, seconds_per_pass=2e-3, minutes=10.0)
+    found = BreakFrequency.of(controls, random=False, inner=True, seconds_per_pass=2e-3, minutes=10.0)
     assert [one.name for one in found.similar] == ["broken", "not broken"]
     assert "broke 1 of 2 measured controls" in found.sentence()
     assert "not measured" not in found.sentence()
@@ -134,7 +135,7 @@ def test_controls_that_were_not_measured_are_said_to_be_unknown_and_the_share_ha
     unknown = {"seconds_per_pass": None, "truth": None, "board": None}
     left = [control(f"unknown {place}", None, **unknown) for place in range(5)]
     other = [control(f"random {place}", None, random=True, **unknown) for place in range(3)]
-    found = BreakFrequency.of([*done, *left, *other], random=False, seconds_per_pass=1e-3, minutes=10.0)
+    found = BreakFrequency.of([*done, *left, *other], random=False, inner=False, seconds_per_pass=1e-3, minutes=10.0)
     low = 100 * 0.025 ** (1 / 7)  # the closed form of the lower end if all are broken
     assert "broke 7 of 7 measured controls" in found.sentence()
     assert f"(100.0 % [{low:.1f}, 100.0], 95 % clopper-pearson; 5 of the same randomness are not measured)" in (
@@ -144,6 +145,33 @@ def test_controls_that_were_not_measured_are_said_to_be_unknown_and_the_share_ha
     assert (plain["similar"], plain["broken"], plain["not_measured"]) == (7, 7, 5)
     assert plain["share"]["low"] == pytest.approx(low / 100)
     assert not left[0].broken
+
+
+def test_controls_that_were_broken_through_their_own_parts_count_for_defenses_with_such_parts_only() -> None:
+    controls = [control("part", 0.1, inner=True), control("other part", 0.1, inner=True), control("missed", 0.6)]
+    whole, parts = (
+        BreakFrequency.of(controls, random=False, inner=inner, seconds_per_pass=1e-3, minutes=10.0)
+        for inner in (False, True)
+    )
+    assert "broke 2 of 3 measured controls" in parts.sentence()
+    assert (parts.other_parts, whole.other_parts) == (0, 2)
+    assert "broke 0 of 1 measured controls" in whole.sentence()
+    assert "not counted: 2 were broken through a part that classifies alone, which this defense lacks" in (
+        whole.sentence()
+    )
+    alone = BreakFrequency.of(controls[:2], random=False, inner=False, seconds_per_pass=1e-3, minutes=10.0)
+    assert "unknown (none of the 2 measured controls is similar; 2 were broken through a part" in alone.sentence()
+
+
+def test_most_bundled_controls_were_broken_through_their_own_parts() -> None:
+    """The figures of docs/breaking.md."""
+    controls = read_controls()
+    told = "12 of these 14 faults were broken through"
+    assert sum(one.broken for one in controls) == 14
+    assert sum(one.broken and one.inner for one in controls) == 12
+    assert told in " ".join(Path("docs/breaking.md").read_text(encoding="utf-8").split())
+    for one in controls:
+        assert one.inner == ("inner(" in one.attack)
 
 
 def test_a_file_of_controls_that_is_missing_or_damaged_is_an_error(tmp_path) -> None:
