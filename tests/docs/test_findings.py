@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +14,7 @@ import pytest
 from purebench.core.warning_codes import WarningCode
 from purebench.leaderboards.figures_text import known
 from purebench.report import Report
+from purebench.results.files.export import load_results
 from purebench.results.grading.evidence import ConvergenceStatus
 from purebench.results.ranking.comparisons import Pair
 
@@ -170,16 +172,38 @@ def test_rows_whose_known_randomness_was_not_optimised_to_the_end_are_named(linf
     assert f"on {' and '.join(above)}, where it is above *all attacks*, this attack was not optimised" in page
 
 
+def significant(pairs: list[Pair]) -> set[tuple[str, str]]:
+    return {(pair.a, pair.b) for pair in pairs if pair.apart}
+
+
 def test_what_is_said_of_the_vaes_follows_from_the_results(findings: ModuleType) -> None:
     report = findings.report_of("fashion-families")
-    pairs = findings.pairs_of(report)
     families = {row.name: findings.family(row.result) for row in report.rows}
-    best = ("nd-vae-released", "nd-vae", "defense-vae")
-    those = [pair for pair in pairs if families[pair.a] == findings.MLVGM and pair.b in best]
+    best = ("nd-vae-released", "nd-vae")
+    those = [pair for pair in findings.pairs_of(report) if families[pair.a] == findings.MLVGM and pair.b in best]
     assert all(pair.found.difference.value < 0 for pair in those)
-    always = {name for name in families if families[name] == findings.MLVGM}
-    always -= {pair.a for pair in those if not pair.apart}
-    assert always == {"mlvgm-learned", "mlvgm-linear", "mlvgm-cosine", "nvae-cosine"}
+    ours = {name for name in families if families[name] == findings.MLVGM} - {"stylegan-cosine"}
+    assert significant(those) == {(name, other) for name in ours for other in best}
+
+
+def test_what_is_said_of_longer_attacks_follows_from_their_results(findings: ModuleType, page: str) -> None:
+    report = findings.report_of("fashion-families")
+    longer = {result.name: result for result in load_results(RESULTS / "families-longer")}
+    told = {name: f"{100 * result.robust.value:.1f} %" for name, result in longer.items()}
+    names = ("quantise", "defense-vae", "vae", "puvae")
+    assert f"leave {', '.join(f'{told[name]} of `{name}`' for name in names)}" in page
+    assert f"and {told['trades-vae']} of `trades-vae` as above" in page
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    for name in ("quantise", "defense-vae"):
+        short = 100 * report[name].robust.value
+        assert f"{told[name].removesuffix(' %')} instead of {short:.1f} % of `{name}`" in readme
+    replaced = replace(report, results=tuple(longer.get(one.name, one) for one in report.results))
+    before, after = (significant(findings.pairs_of(one)) for one in (report, replaced))
+    families = {row.name: findings.family(row.result) for row in report.rows}
+    lost = {pair for pair in before if pair[1] == "defense-vae" and families[pair[0]] == findings.MLVGM}
+    assert lost
+    assert before - after == lost
+    assert after <= before
 
 
 def test_what_is_said_of_grades_and_warnings_follows_from_the_results(linf: Report, page: str) -> None:
