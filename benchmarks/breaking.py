@@ -130,7 +130,7 @@ def measure(name: str, truth: float, options: argparse.Namespace, store: Path) -
         confirmed=report.confirmation.robust.value,
         command=command,
         attack=attack,
-        inner=any(str(step.gradient).startswith("inner") for step in report.found.winner[0].steps),
+        inner=any(Spec.parse(str(step.gradient)).name == "inner" for step in report.found.winner[0].steps),
     )
 
 

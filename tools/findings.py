@@ -79,7 +79,7 @@ VIEWS = {"blind": BLIND, "BPDA": "apgd-bpda", "exact": "apgd-exact"}
 """The columns of single attacks: APGD with growing knowledge of the purifier."""
 SQUARE, TRANSFERRED = "square", ("transfer", "transfer-none")
 UNAWARE = (BLIND, SQUARE, *TRANSFERRED)
-"""The attacks that do not differentiate the purifier."""
+"""The attacks that compute no gradient through the purifier."""
 TIMES = 10
 """Number of times that an adversarial example is submitted; it is robust if all answers are right."""
 
@@ -142,7 +142,7 @@ def lowest(row: Row, names: Sequence[str]) -> Estimate | None:
 
 
 def transferred(row: Row) -> Estimate | None:
-    """Return the lower accuracy under the examples of another row."""
+    """Return the lowest accuracy under the examples made for other rows."""
     return lowest(row, TRANSFERRED)
 
 

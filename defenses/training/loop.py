@@ -126,7 +126,7 @@ class Recipe:
         return train(self, out=out, device=device, minutes=minutes, seed=seed, folder=folder, steps=steps)
 
     def settings(self) -> dict[str, Any]:
-        """Return what determines the training, beside the functions and the budget, by name and in plain types."""
+        """Return the settings that determine the training, apart from its functions and budget, as plain values."""
         functions = {"build", "loss", "quality", "data", "around"}
         without = functions | {"about", "source", "trained_on", "minutes", "steps", "save_every"}
         return {one.name: getattr(self, one.name) for one in fields(self) if one.name not in without}
@@ -206,7 +206,7 @@ def train(
         optimizer = torch.optim.AdamW(
             rated(model, recipe.factors), lr=recipe.rate, weight_decay=recipe.decay, betas=recipe.betas
         )
-        settings = {**recipe.settings(), "budget": str(budget)}
+        settings = {**recipe.settings(), "budget": str(budget), "device": device.type}
         state = State(model, copy.deepcopy(model).requires_grad_(False), optimizer, seed, device, settings)
         saved = out / f"{recipe.name}.state.pt"
         if saved.exists():

@@ -21,7 +21,14 @@ LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
 def as_precision(text: str) -> Precision:
-    """Return the precision of this name. Raises PurebenchError if there is none."""
+    """Return the precision with this name.
+
+    Args:
+        text: the name.
+
+    Raises:
+        PurebenchError: there is none.
+    """
     for one in get_args(Precision):
         if text == one:
             return cast(Precision, one)
@@ -45,12 +52,12 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
 
 
 def slow_on(device: torch.device, precision: Precision, processor: Path = Path("/proc/cpuinfo")) -> bool:
-    """Return whether a precision is slow here: autocast on a processor that is known to have no bfloat16.
+    """Return whether the processor is known to lack the bfloat16 instructions that the precision uses.
 
     Args:
         device: device of the training.
         precision: precision of the training.
-        processor: Linux's description of the processor; without one nothing is known.
+        processor: file that describes the processor on Linux; if it is missing, the result is False.
     """
     if device.type != "cpu" or precision not in AUTOCAST or not processor.is_file():
         return False

@@ -37,7 +37,8 @@ class MeasuredFault:
         confirmed: Accuracy under the attack that was found, on images of the board; None if the fault was not measured.
         command: The command that measured it.
         attack: The attack that was found, in words.
-        inner: Whether this attack goes through a part of the defense that classifies images alone (view `inner`).
+        inner: Whether this attack goes through a part of the defense that classifies images by itself (view `inner`);
+            None if that is not known.
     """
 
     name: str
@@ -50,7 +51,7 @@ class MeasuredFault:
     confirmed: float | None = None
     command: str = ""
     attack: str = ""
-    inner: bool = False
+    inner: bool | None = None
 
     @property
     def measured(self) -> bool:
@@ -108,13 +109,13 @@ class BreakFrequency:
     ) -> BreakFrequency:
         """Select the controls that are similar to a defense.
 
-        Controls that were broken through a part that classifies images alone say nothing about a defense without one,
-        such as a purifier before a classifier.
+        Controls that were broken through a part that classifies images by itself say nothing about a defense without
+        one. The same holds for broken ones of an earlier file, which does not state it.
 
         Args:
             controls: All controls.
             random: Whether the defense is random.
-            inner: Whether the defense has a part that classifies images alone.
+            inner: Whether the defense has a part that classifies images by itself.
             seconds_per_pass: Seconds of a purifier pass of one image of the defense.
             minutes: Time of its search and confirmation.
         """
@@ -126,7 +127,7 @@ class BreakFrequency:
             and one.minutes <= minutes * 1.001
             and 1 / FACTOR <= (one.seconds_per_pass or 0.0) / max(seconds_per_pass, 1e-12) <= FACTOR
         ]
-        fitting = [one for one in similar if inner or not one.inner]
+        fitting = [one for one in similar if inner or not one.broken or one.inner is False]
         measured, missing = sum(one.measured for one in controls), sum(not one.measured for one in alike)
         return cls(fitting, measured, missing, len(similar) - len(fitting))
 
@@ -139,7 +140,8 @@ class BreakFrequency:
         """Return in words how often controls were broken, with an exact interval of the share."""
         parts = ""
         if self.other_parts:
-            parts = f"{self.other_parts} were broken through a part that classifies alone, which this defense lacks"
+            told = "were broken through a part that classifies images by itself, which this defense lacks"
+            parts = f"{self.other_parts} {told}"
         if not self.similar:
             why = "no controls were measured"
             if self.measured:

@@ -46,7 +46,7 @@ class BreakReport:
         original: The board with its own rows.
         found: The search.
         random: Whether the defense is random.
-        inner: Whether the defense has a part that classifies images alone.
+        inner: Whether the defense has a part that classifies images by itself.
         seed: Seed of the search.
         minutes: Time of search and confirmation.
         images: Number of dev images.

@@ -14,6 +14,13 @@ from purebench.results.results import DefenseResult
 from purebench.statistics import robust_per_image
 
 Floats = npt.NDArray[np.float64]
+DIGITS = 9
+"""Digits after which means of equal shares may differ, by the order of their sums."""
+
+
+def comparable(mean: float) -> float:
+    """Round a mean, so that the order of its sum does not decide whether two means are equal."""
+    return round(mean, DIGITS)
 
 
 def per_image(found: DefenseResult, *, errored: float = 0.0) -> Floats:

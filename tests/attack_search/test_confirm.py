@@ -110,7 +110,15 @@ def test_an_attack_that_failed_on_every_image_is_an_error() -> None:
 
 
 def control(name: str, confirmed: float | None, **fields: object) -> MeasuredFault:
-    usual = {"random": False, "seconds_per_pass": 1e-3, "minutes": 10.0, "images": 48, "truth": 0.1, "board": 0.6}
+    usual = {
+        "random": False,
+        "inner": False,
+        "seconds_per_pass": 1e-3,
+        "minutes": 10.0,
+        "images": 48,
+        "truth": 0.1,
+        "board": 0.6,
+    }
     return MeasuredFault(name=name, confirmed=confirmed, **usual | fields)  # type: ignore[arg-type]
 
 
@@ -148,15 +156,20 @@ def test_controls_that_were_not_measured_are_said_to_be_unknown_and_the_share_ha
 
 
 def test_controls_that_were_broken_through_their_own_parts_count_for_defenses_with_such_parts_only() -> None:
-    controls = [control("part", 0.1, inner=True), control("other part", 0.1, inner=True), control("missed", 0.6)]
+    controls = [
+        control("part", 0.1, inner=True),
+        control("of an earlier file", 0.1, inner=None),
+        control("missed", 0.6),
+        control("missed through a part", 0.6, inner=True),
+    ]
     whole, parts = (
         BreakFrequency.of(controls, random=False, inner=inner, seconds_per_pass=1e-3, minutes=10.0)
         for inner in (False, True)
     )
-    assert "broke 2 of 3 measured controls" in parts.sentence()
+    assert "broke 2 of 4 measured controls" in parts.sentence()
     assert (parts.other_parts, whole.other_parts) == (0, 2)
-    assert "broke 0 of 1 measured controls" in whole.sentence()
-    assert "not counted: 2 were broken through a part that classifies alone, which this defense lacks" in (
+    assert "broke 0 of 2 measured controls" in whole.sentence()
+    assert "not counted: 2 were broken through a part that classifies images by itself, which this defense lacks" in (
         whole.sentence()
     )
     alone = BreakFrequency.of(controls[:2], random=False, inner=False, seconds_per_pass=1e-3, minutes=10.0)

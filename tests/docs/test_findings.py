@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from purebench.core.warning_codes import WarningCode
@@ -17,6 +18,7 @@ from purebench.report import Report
 from purebench.results.files.export import load_results
 from purebench.results.grading.evidence import ConvergenceStatus
 from purebench.results.ranking.comparisons import Pair
+from purebench.statistics import robust_per_image
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -106,15 +108,15 @@ def test_the_answers_on_knowledge_follow_from_the_results(findings: ModuleType, 
     alone = {row.name: {cell.attack: cell.estimate for cell in row.cells} for row in linf.rows}
     assert f"leaves {100 * alone['vae']['square'].value:.0f} % of the plain VAE" in page
     assert f"leave {100 * alone['stylegan-cosine']['transfer'].value:.0f} % of `stylegan-cosine`" in page
-    further = {
-        row.name: 100 * (findings.lowest(row, findings.UNAWARE).value - row.robust.value)
-        for row in linf.rows
-        if row.robust is not None
-    }
+    further = {}
+    for row in linf.rows:
+        used = [one for one in row.result.attacks if one.name in findings.UNAWARE and not one.skipped]
+        picked = robust_per_image(np.stack([row.result.right(one) for one in used])).mean()
+        further[row.name] = 100 * (picked - row.robust.value)
     least, most = (bound(further[name] for name in ours) for bound in (min, max))
     less, more = sorted(further[f"diffpure-{one}"] for one in ("ddpm", "ddim"))
-    told = f"{least:.0f} to {most:.0f} points of MLVGMs, {further['vae']:.0f} of the plain VAE"
-    assert f"{told}, and {less:.0f} and {more:.0f} of DiffPure" in page
+    told = f"{least:.0f} to {most:.0f} points more than all attacks on MLVGMs, {further['vae']:.0f} on the plain VAE"
+    assert f"{told}, and {less:.0f} and {more:.0f} on DiffPure" in page
 
 
 def test_what_is_said_of_the_limits_of_ladder_and_square_follows_from_the_results(
@@ -132,7 +134,20 @@ def test_what_is_said_of_the_limits_of_ladder_and_square_follows_from_the_result
     told = [100 * one.right(attack).mean() for one, attack in zip(ladders, noise, strict=True)]
     assert f"one random perturbation ({told[0]:.1f} and {told[1]:.1f} %)" in page
     spent = {attack.name: attack.backwards / len(rows[0].result.images) for attack in rows[0].result.attacks}
-    assert f"compute up to {spent['surrogate']:.0f} and {spent['apgd-targets']:.0f} on `diffpure-ddpm`" in page
+    told = f"compute {spent['surrogate']:.0f} and {spent['apgd-targets']:.0f} gradients per image of `diffpure-ddpm`"
+    assert told in page
+    assert f"as strong is `surrogate` ({left('surrogate')} %)" in page
+    every = {result.name: result for result in linf.companions["effort"]}
+    falls = []
+    for row in linf.rows:
+        rungs = [one for one in every[row.name].attacks if one.name.startswith("rung-")]
+        second, last = (every[row.name].right(rungs[place]).mean() for place in (1, -1))
+        falls.append(100 * (second - last))
+    assert f"falls by at most {max(falls):.1f} points" in page
+    away = min(
+        findings.lowest(row, findings.TRANSFERRED).value - row.robust.value for row in rows if row.robust is not None
+    )
+    assert f"hid more than about {100 * away:.0f} points" in page
 
 
 def test_the_answers_on_families_follow_from_the_results(findings: ModuleType, linf: Report, page: str) -> None:

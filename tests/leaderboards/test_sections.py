@@ -1,9 +1,11 @@
 """Tests a page's text on cascades, minimum-norm attacks, verdicts of attacks, and transfer attacks."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
+from purebench.boards.board import Stop
 from purebench.leaderboards.page import render
 from purebench.results.attack_claims import attack_claim
 from purebench.results.distances import distance_text, nearest_distances, reach
@@ -96,6 +98,16 @@ def test_verdicts_of_attacks_are_shown_beside_verified_accuracies(nearby, near_p
         assert (f"autoattack {own.remark}" in section) == bool(own.remark)
         differing += bool(own.remark)
     assert differing
+
+
+def test_the_intervals_of_curves_are_named_as_those_that_they_have(nearby):
+    stopping = replace(nearby.board, stop=Stop(0.4))
+    stopped = [replace(one, board={**one.board, "stop": {"half_width": 0.4}}) for one in nearby.results]
+    for board, results, told in (
+        (nearby.board, nearby.results, "pointwise Clopper–Pearson intervals"),
+        (stopping, stopped, "pointwise intervals that are valid at any stopping time"),
+    ):
+        assert told in render(board, results, nearby.classes, nearby.originals)
 
 
 def test_curves_have_titles_summaries_and_labels(nearby, near_page, demo):

@@ -32,6 +32,18 @@ def test_rows_are_ordered_by_robust_accuracy_then_clean_accuracy_then_name(build
     assert [row.rank for row in found] == [1, 2, 2, 4, 5]  # a and b tie
 
 
+def test_rows_of_equal_totals_share_a_rank_whatever_the_order_of_the_sum(build):
+    """44 of 100 draws each; the means of the images' shares differ by 1e-16."""
+
+    def drawn(*counts):
+        return {"clean": ["1" * 10] * 10, "apgd": ["1" * one + "0" * (10 - one) for one in counts]}
+
+    answers = {"a": drawn(8, 7, 9, 1, 3, 3, 0, 0, 3, 10), "b": drawn(8, 4, 8, 7, 1, 3, 6, 1, 4, 2)}
+    found = rows(build, answers, draws=10, block=10)
+    assert found[0].robust.value != found[1].robust.value
+    assert [(row.name, row.rank) for row in found] == [("a", 1), ("b", 1)]
+
+
 def test_the_order_of_the_results_does_not_matter(demo):
     shuffled = list(demo.results)
     random.Random(2).shuffle(shuffled)

@@ -18,12 +18,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from purebench.results.scores import comparable
 from purebench.statistics import Estimate
 
 LARGEST_CLEAN_LOSS = 0.1
 """Largest clean loss of a strength that is chosen, a fraction."""
-DIGITS = 9
-"""Digits of a mean that are compared: equal means may differ after them, by the order of the sum."""
 
 
 class Candidate(Protocol):
@@ -65,20 +64,20 @@ def choose(candidates: Sequence[Candidate], largest: float = LARGEST_CLEAN_LOSS)
         largest: Largest clean loss, a fraction in [0,1].
     """
     measured = {
-        place: (round(one.robust.value, DIGITS), one.clean_loss)
+        place: (comparable(one.robust.value), one.clean_loss)
         for place, one in enumerate(candidates)
         if one.robust is not None and one.clean_loss is not None
     }
     if not measured:
         return None
-    admitted = [place for place, (_, loss) in measured.items() if round(loss.value - largest, DIGITS) <= 0]
+    admitted = [place for place, (_, loss) in measured.items() if comparable(loss.value - largest) <= 0]
     points = f"{100 * largest:g} points"
     if admitted:
-        best = max(admitted, key=lambda place: (measured[place][0], -round(measured[place][1].value, DIGITS)))
+        best = max(admitted, key=lambda place: (measured[place][0], -comparable(measured[place][1].value)))
         equal = sum(measured[place][0] == measured[best][0] for place in admitted)
         reason = _among(len(admitted), len(measured), equal, points)
     else:
-        best = min(measured, key=lambda place: (round(measured[place][1].value, DIGITS), -measured[place][0]))
+        best = min(measured, key=lambda place: (comparable(measured[place][1].value), -measured[place][0]))
         reason = f"the smallest clean loss, because it is above {points} at every strength"
     loss = measured[best][1]
     if loss.low <= largest < loss.high:

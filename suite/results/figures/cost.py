@@ -15,10 +15,11 @@ class Cost:
 
     Attributes:
         seconds: wall time of all jobs.
-        forwards: images passed forward by all attacks and their verification.
+        forwards: images passed forward by all attacks and their verification; the second pass of a deterministic
+            defense, by which its answers are compared, is not counted.
         backwards: images passed backward by all attacks.
         draw_ms: milliseconds of a pass of one image in the verification; None where its phase was not timed. A random
-            defense passes an image once a draw, a deterministic one twice, because it must answer the same again.
+            defense passes an image once per draw, a deterministic one twice, because it must answer the same again.
     """
 
     seconds: float

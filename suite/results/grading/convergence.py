@@ -38,7 +38,7 @@ controls."""
 LEVEL = 0.05
 """Largest probability that a row is called converged, flat or falling although it is not."""
 BACK = 2
-"""Number of rungs below the last one at which the accuracy must be the same; each rung about doubles the effort."""
+"""Number of rungs below the last one at which the accuracy must be the same."""
 
 NAMED = 3
 """Largest number of attacks that a reason names."""
@@ -64,7 +64,7 @@ def convergence(own: DefenseResult, ladder: DefenseResult) -> Convergence | None
         ladder: the result of the row on the board of the ladder (`boards.derived.effort_board`).
 
     Returns:
-        The convergence; None if no rung answered on any image.
+        The convergence; None if there is no image of the row on which every rung answered.
     """
     found = read_ladder(own, ladder)
     if found is None:

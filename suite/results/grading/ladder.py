@@ -71,7 +71,7 @@ def read_ladder(own: DefenseResult, ladder: DefenseResult) -> Ladder | None:
         ladder: the result of the row on the board of the ladder.
 
     Returns:
-        The ladder; None if no rung answered on any image of the row.
+        The ladder; None if there is no image of the row on which every rung answered.
     """
     names = [NOISE, *(rung_name(number) for number in range(1, len(ladder.attacks) + 1))]
     found = {attack.name: attack for attack in ladder.attacks}

@@ -24,12 +24,11 @@ from purebench.results.grading.gathering import evidence_of
 from purebench.results.grading.grade import GradeEvidence, graded
 from purebench.results.ranking.standing import RankInterval, Standing, on_shared_images, standing
 from purebench.results.results import CLEAN, DefenseResult, spec_text
+from purebench.results.scores import comparable
 from purebench.statistics import Estimate, OutcomeShares, interval, interval_method, outcome_shares
 
 Order = tuple[bool, float, float, str]
 """The key that sorts rows: whether the robust accuracy is unknown, minus it, minus the clean accuracy, and the name."""
-DIGITS = 12
-"""Digits of a mean that are compared: equal shares of right draws may differ after them, by the order of the sum."""
 
 
 @dataclass(frozen=True)
@@ -271,14 +270,14 @@ def _sorted(rows: Iterable[Row]) -> tuple[list[Row], dict[str, Order]]:
         means = values.mean(axis=1) if shared else ()
         for result, mean in zip(known, means, strict=bool(shared)):
             _, _, clean, name = order[result.name]
-            order[result.name] = (False, -round(float(mean), DIGITS), clean, name)
+            order[result.name] = (False, -comparable(float(mean)), clean, name)
     return sorted(rows, key=lambda row: order[row.name]), order
 
 
 def _order(row: Row) -> Order:
     return (
         _unknown(row),
-        -round(row.robust.value if row.robust else row.bounds[1].value if row.bounds else 0.0, DIGITS),
-        -round(row.clean.value if row.clean else 0.0, DIGITS),
+        -comparable(row.robust.value if row.robust else row.bounds[1].value if row.bounds else 0.0),
+        -comparable(row.clean.value if row.clean else 0.0),
         row.name,
     )

@@ -295,6 +295,16 @@ def test_mismatched_and_damaged_states_are_rejected_and_kept(tmp_path):
         assert path.read_bytes() == damage
 
 
+def test_a_training_is_not_continued_on_another_kind_of_device(tmp_path):
+    """The card states the device, and generators of other devices give other numbers."""
+    run(tmp_path, steps=3)
+    state = state_of(tmp_path)
+    elsewhere = {**json.loads(state["settings"]), "device": "cuda"}
+    torch.save({**state, "settings": json.dumps(elsewhere)}, tmp_path / "tiny.state.pt")
+    with pytest.raises(PurebenchError, match="with device cpu, but it began with device cuda; "):
+        run(tmp_path, steps=3)
+
+
 def test_non_finite_loss_stops_training_without_writing_weights(tmp_path):
     def exploding(model, x, labels, share):
         return {"loss": loss(model, x, labels, share)["loss"] * (math.nan if share > 0.5 else 1)}

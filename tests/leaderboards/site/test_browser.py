@@ -194,7 +194,7 @@ def test_the_image_browser_shows_every_outcome(browser, small, source):
 
 
 def test_any_filter_and_sort_of_500_rows_takes_at_most_50_ms(browser, large):
-    """Processor time of script, style and layout; a slower machine has as many times more as a plain table needs."""
+    """Measures processor time of script, style and layout; the limit grows in proportion to that of a plain table."""
 
     def took(script, *arguments):
         before = spent()
@@ -219,7 +219,7 @@ def test_any_filter_and_sort_of_500_rows_takes_at_most_50_ms(browser, large):
         steps[f"{key}={value}"] = ("location.hash = arguments[0];", f"{key}={value}")
     slow = {}
     for name, step in steps.items():
-        plain, time = took(PLAIN_TABLE), took(*step)
+        plain, time = min(took(PLAIN_TABLE) for _ in range(3)), took(*step)
         assert plain > 0
         assert time > 0
         if time > MOST_MS * max(1, plain / PLAIN_MS):

@@ -14,6 +14,7 @@ from purebench.results.grading.criteria.letters import Letter
 from purebench.results.grading.evidence import ConvergenceStatus
 from purebench.results.grading.failure_indicators import LEVEL, MISSED, failure_indicators, of_ladder
 from purebench.results.grading.gathering import evidence_of
+from purebench.results.grading.grade import NO_EVIDENCE
 from purebench.results.ranking.rank import rank
 
 from ladders import RUNGS, ladder, ladder_results  # isort: skip
@@ -106,7 +107,7 @@ def test_the_falls_and_an_increasing_loss_are_two_families_of_tests_at_the_level
 
 def test_rows_without_a_ladder_keep_their_warnings():
     own, _ = ladder_results(FALLS)
-    assert rank([own], evidence_of([own], None)) == rank([own])
+    assert evidence_of([own], None).warnings(own) == NO_EVIDENCE.warnings(own)
 
 
 def test_an_attack_that_reports_a_success_at_an_image_that_is_right_fails_silently(build):
