@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from purebench.core import registry
 from purebench.core.defense import Defense, as_defense
 from purebench.core.registry import Spec, create
 from purebench.core.seeds import seeded
@@ -22,6 +23,7 @@ from purebench.data.datasets import fashion_mnist
 from purebench.defenses.checkpoints import BUNDLED
 from purebench.defenses.classifiers.resnet import fashion_resnet
 from purebench.defenses.mlvgm.bundled import hvae
+from purebench.defenses.training.precision import AUTOCAST
 from purebench.defenses.training.quality import accuracy
 
 CPU = torch.device("cpu")
@@ -93,6 +95,19 @@ def test_card_states_the_architecture_of_the_file(name):
     stated, count = re.search(r"- Architecture: `(.+)`, ([\d,]+) parameters", card).groups()
     assert json.loads(stated) == json.loads(header["architecture"])
     assert int(count.replace(",", "")) == parameters
+
+
+@pytest.mark.parametrize("name", [path.stem for path in WEIGHTS])
+def test_the_recipe_on_the_card_builds_the_model_of_the_file(name):
+    """A recipe that was changed after the training makes other weights than its card says."""
+    recipe, _ = registry.factory("recipes", name)
+    card = (BUNDLED / f"{name}.md").read_text(encoding="utf-8")
+    stated = re.search(r"- Architecture: `(.+)`, [\d,]+ parameters", card).group(1)
+    assert json.loads(stated) == json.loads(json.dumps(recipe.architecture))
+    assert ("bfloat16" in card) is (recipe.precision in AUTOCAST)
+    assert re.search(r"([\d,]+) steps of (\d+) images", card).group(2) == str(recipe.batch)
+    if recipe.steps is not None:
+        assert f" --steps {recipe.steps} " in card
 
 
 def test_classifier_reaches_the_required_accuracy():
