@@ -44,6 +44,32 @@ def test_classifiers_answer_rightly_and_only_the_trained_one_withstands_an_attac
     assert robust or left <= 1
 
 
+def test_the_undefended_classifier_is_right_on_88_percent_of_the_test_images() -> None:
+    card = (BUNDLED / "cifar10-resnet.md").read_text(encoding="utf-8")
+    (value,) = re.findall(r"^\| clean accuracy, 10,000 test images \(JPEG 75\) \| ([\d.]+) \|$", card, re.MULTILINE)
+    assert float(value) >= 0.88
+
+
+@pytest.mark.parametrize(("name", "schedule"), [("cifar10-hvae", "cosine")])
+def test_the_figures_of_mlvgms_in_the_docs_are_those_of_the_cards(name: str, schedule: str) -> None:
+    card = (BUNDLED / f"{name}.md").read_text(encoding="utf-8")
+    value = dict(
+        re.findall(r"^\| (?:clean accuracy, |PSNR, )?(.+), 1,000 test images.* \| ([\d.]+) \|$", card, re.MULTILINE)
+    )
+    (psnr,) = re.findall(r"^\| PSNR, .+ \| ([\d.]+) \|$", card, re.MULTILINE)
+    (minutes,) = re.findall(r"Cost: ([\d.]+) minutes", card)
+    some, more, plain, bare = (
+        100 * float(value[key])
+        for key in (f"{schedule} × 0.5", f"{schedule} × 0.7", "reconstruction (alpha 0)", "no purifier")
+    )
+    page = DOCS.read_text(encoding="utf-8")
+    (line,) = (one for one in page.splitlines() if one.startswith(f"| {name} |"))
+    told = f"{plain:.1f} % reconstructed; {some:.1f} % purified by {schedule} × 0.5, {more:.1f} % by {schedule} × 0.7"
+    assert line.removesuffix(" |").split(" | ")[3:] == [f"{float(minutes):.0f} min", f"{float(psnr):.1f} dB", told]
+    assert f"of which it classifies {bare:.1f} % correctly without a purifier" in page
+    assert max(some, more) >= 60
+
+
 @pytest.mark.parametrize("name", ["cifar10-resnet", "cifar10-fast-at"])
 def test_the_figures_in_the_docs_are_those_of_the_cards(name: str) -> None:
     card = (BUNDLED / f"{name}.md").read_text(encoding="utf-8")
