@@ -50,7 +50,7 @@ def test_the_undefended_classifier_is_right_on_88_percent_of_the_test_images() -
     assert float(value) >= 0.88
 
 
-@pytest.mark.parametrize(("name", "schedule"), [("cifar10-hvae", "cosine")])
+@pytest.mark.parametrize(("name", "schedule"), [("cifar10-hvae", "cosine"), ("cifar10-nvae", "linear")])
 def test_the_figures_of_mlvgms_in_the_docs_are_those_of_the_cards(name: str, schedule: str) -> None:
     card = (BUNDLED / f"{name}.md").read_text(encoding="utf-8")
     value = dict(
@@ -68,6 +68,16 @@ def test_the_figures_of_mlvgms_in_the_docs_are_those_of_the_cards(name: str, sch
     assert line.removesuffix(" |").split(" | ")[3:] == [f"{float(minutes):.0f} min", f"{float(psnr):.1f} dB", told]
     assert f"of which it classifies {bare:.1f} % correctly without a purifier" in page
     assert max(some, more) >= 60
+
+
+def test_the_figures_of_the_ddpm_in_the_docs_are_those_of_its_card() -> None:
+    card = (BUNDLED / "cifar10-ddpm.md").read_text(encoding="utf-8")
+    found = re.findall(r"^\| clean accuracy, t\* (\d+), 4 ddpm steps, 500 .+ \| ([\d.]+) \|$", card, re.MULTILINE)
+    value = {t: 100 * float(share) for t, share in found}
+    (minutes,) = re.findall(r"Cost: ([\d.]+) minutes", card)
+    told = f"{value['75']:.1f} % behind DiffPure, t* 75 in 4 DDPM steps, {value['150']:.1f} % with t* 150 (500 images)"
+    assert f"| 4.2 M | {float(minutes):.0f} min | – | {told} |" in DOCS.read_text(encoding="utf-8")
+    assert min(value.values()) >= 60
 
 
 @pytest.mark.parametrize("name", ["cifar10-resnet", "cifar10-fast-at"])
