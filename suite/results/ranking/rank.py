@@ -187,8 +187,7 @@ def shares_of_images(result: DefenseResult) -> OutcomeShares | None:
     def sequence(share: str) -> Estimate:
         return interval([getattr(one, share).value for one in each], method, confidence)
 
-    names = ("nearly_always", "majority", "nearly_never")
-    return replace(found, **{name: sequence(name) for name in names})
+    return OutcomeShares(sequence("nearly_always"), sequence("majority"), sequence("nearly_never"), found.draws)
 
 
 def _row(result: DefenseResult, warnings: tuple[ResultWarning, ...]) -> Row:

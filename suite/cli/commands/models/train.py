@@ -44,18 +44,22 @@ def train(
     """Train a bundled model by its recipe; with the same --out an interrupted training continues."""
     from purebench.core import registry
     from purebench.core.compute.devices import find_device
+    from purebench.core.errors import PurebenchError
     from purebench.core.registry import Spec
+    from purebench.defenses.training.loop import Recipe
     from purebench.defenses.training.precision import as_precision, slow_on
 
     recipe, _ = registry.factory("recipes", Spec.parse(name).name)
-    if precision is not None:
-        recipe = replace(recipe, precision=as_precision(precision))
     place = find_device(device)
-    if slow_on(place, recipe.precision):
-        typer.echo(
-            f"note: this processor has no instructions for bf16, so that {recipe.precision} is several times slower "
-            "here than --precision channels-last.",
-            err=True,
-        )
+    if isinstance(recipe, Recipe):
+        recipe = recipe if precision is None else replace(recipe, precision=as_precision(precision))
+        if slow_on(place, recipe.precision):
+            typer.echo(
+                f"note: this processor has no instructions for bf16, so that {recipe.precision} is several times "
+                "slower here than --precision channels-last.",
+                err=True,
+            )
+    elif precision is not None:
+        raise PurebenchError(f"--precision: expected a recipe with a precision, but {name} has none; leave it out.")
     written = recipe(out=out, device=place, minutes=minutes, steps=steps, seed=seed, folder=data)
     typer.echo(f"wrote {written}")
