@@ -56,7 +56,7 @@ class State:
         optimizer: the optimizer.
         seed: seed of the training.
         device: device of the training.
-        settings: settings of the recipe and its budget, by name; a state is resumed with the same ones only.
+        settings: settings of the recipe, budget and kind of device by name; a state is resumed with the same ones only.
         step: number of steps taken.
         seconds: seconds of training time.
         log: rows of the log.
@@ -98,7 +98,7 @@ class State:
             path: file that `save` wrote.
 
         Raises:
-            PurebenchError: If the file is damaged, or belongs to a training with another recipe, seed or budget.
+            PurebenchError: If the file is damaged, or belongs to a training with other settings.
         """
         settings = json.loads(json.dumps({"seed": self.seed, **self.settings}))
         try:

@@ -1,4 +1,4 @@
-"""Tests the training loop on a model of 50 weights: written files, resumption after a kill, and seeds."""
+"""Tests the training loop on a model of 50 weights: written files, budgets, progress and seeds."""
 
 from __future__ import annotations
 
@@ -10,87 +10,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import nn
 
 from purebench.core.errors import PurebenchError
-from purebench.data.datasets import ImageSet
 from purebench.defenses import checkpoints
-from purebench.defenses.training.loop import Recipe, rate_at, train
+from purebench.defenses.training.loop import rate_at
 
-CPU = torch.device("cpu")
-
-
-class Tiny(nn.Module):
-    """A classifier with a batch norm, whose running statistics and counter are part of the state."""
-
-    def __init__(self, *, width: int = 3):
-        super().__init__()
-        self.norm = nn.BatchNorm2d(1)
-        self.layers = nn.Sequential(nn.Conv2d(1, width, 3, stride=2), nn.Tanh(), nn.Flatten(), nn.LazyLinear(2))
-        self(torch.zeros(2, 1, 8, 8))
-
-    def forward(self, x):
-        return self.layers(self.norm(x))
-
-
-def images(*, split: str, folder: str | None) -> ImageSet:
-    """Return images of two classes that differ in brightness."""
-    generator = np.random.default_rng({"train": 0, "test": 1}[split])
-    labels = generator.integers(0, 2, 48)
-    pixels = generator.integers(0, 128, (48, 1, 8, 8)) + 100 * labels[:, None, None, None]
-    return ImageSet("two greys", pixels.astype(np.uint8), labels, ("dark", "bright"), folder or "made")
-
-
-def loss(model, x, labels, share):
-    noise = 0.05 * torch.randn_like(x)  # as in a VAE, the loss draws random numbers
-    return {"loss": nn.functional.cross_entropy(model(x + noise), labels), "share": torch.tensor(share)}
-
-
-def quality(model, test, device):
-    right = model(torch.as_tensor(test.floats())).argmax(1) == torch.as_tensor(test.labels)
-    return {"clean accuracy, 48 test images": float(right.float().mean())}
-
-
-RECIPE = Recipe(
-    name="tiny",
-    kind="tiny",
-    build=Tiny,
-    architecture={"width": 3},
-    loss=loss,
-    quality=quality,
-    about="A model for tests.",
-    source="made here",
-    data=images,
-    batch=16,
-    rate=0.05,
-    held_out=8,
-    save_every=0.0,
-)
-
-
-def run(out, recipe=RECIPE, *, steps=12, minutes=1.0, seed=0):
-    return train(recipe, out=out, device=CPU, minutes=minutes, seed=seed, folder=None, steps=steps)
-
-
-def state_of(out):
-    return torch.load(out / "tiny.state.pt", weights_only=True)
-
-
-class Killed(Exception):
-    """Simulates the signal that ends a training run."""
-
-
-def killed_at(step: int, recipe=RECIPE):
-    """Return the recipe with a loss that raises `Killed` at this step."""
-    calls = []
-
-    def interrupted(model, x, labels, share):
-        calls.append(share)
-        if len(calls) == step:
-            raise Killed
-        return loss(model, x, labels, share)
-
-    return replace(recipe, loss=interrupted)
+from tiny_training import CPU, RECIPE, Killed, Tiny, images, killed_at, loss, quality, run, state_of  # isort: skip
 
 
 def test_weights_log_and_card_are_written(tmp_path):
@@ -125,33 +50,6 @@ def test_seed_determines_the_weights(tmp_path):
     first, again, other = (run(tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
     assert first.read_bytes() == again.read_bytes()
     assert first.read_bytes() != other.read_bytes()
-
-
-@pytest.mark.parametrize("step", [1, 2, 7, 12])
-def test_resumed_training_gives_the_same_weights_as_an_uninterrupted_one(tmp_path, step):
-    undisturbed = run(tmp_path / "undisturbed")
-    with pytest.raises(Killed):
-        run(tmp_path / "killed", killed_at(step))
-    assert (tmp_path / "killed" / "tiny.state.pt").exists() is (step > 1)
-    assert not (tmp_path / "killed" / "tiny.safetensors").exists()
-    spent = state_of(tmp_path / "killed")["seconds"] if step > 1 else 0.0
-    resumed = run(tmp_path / "killed")
-    assert resumed.read_bytes() == undisturbed.read_bytes()
-    state = state_of(tmp_path / "killed")
-    assert state["step"] == 12
-    assert state["seconds"] > spent
-    assert [row["step"] for row in state["log"]] == list(range(1, 13))
-    seconds = [row["seconds"] for row in state["log"]]
-    assert seconds == sorted(seconds)
-
-
-def test_kill_loses_only_the_steps_after_the_last_save(tmp_path):
-    seldom = replace(RECIPE, save_every=3600.0)
-    with pytest.raises(Killed):
-        run(tmp_path, killed_at(7, seldom))
-    assert not list(tmp_path.iterdir())
-    run(tmp_path, seldom)
-    assert state_of(tmp_path)["step"] == 12
 
 
 def test_minutes_limit_the_training_time(tmp_path):
@@ -272,37 +170,6 @@ def test_out_that_is_a_file_is_rejected(tmp_path):
     with pytest.raises(PurebenchError, match=r"--out: expected a folder to write to, but got .*taken"):
         run(tmp_path / "taken")
     assert (tmp_path / "taken").read_text(encoding="utf-8") == "mine"
-
-
-def test_mismatched_and_damaged_states_are_rejected_and_kept(tmp_path):
-    run(tmp_path, steps=3)
-    path = tmp_path / "tiny.state.pt"
-    whole = path.read_bytes()
-    for changed, words in (
-        ({"seed": 1}, "with seed 1, but it began with seed 0; continue with the same settings, delete the file"),
-        ({"steps": 6}, "with budget --steps 6, but it began with budget --steps 3; "),
-        ({"recipe": replace(RECIPE, architecture={"width": 5})}, r"architecture {'width': 5}, but .* {'width': 3}; "),
-        ({"recipe": replace(RECIPE, rate=0.1, precision="bf16")}, "rate 0.1, precision bf16, but .* float32; "),
-        ({"recipe": replace(RECIPE, factors={"norm": 0.5})}, r"factors {'norm': 0.5}, but it began with factors {}; "),
-    ):
-        with pytest.raises(PurebenchError, match=rf"tiny\.state\.pt: .*{words}"):
-            run(tmp_path, **{"steps": 3, **changed})
-        assert path.read_bytes() == whole
-    for damage in (whole[: len(whole) // 2], b"", b"garbage" * 50):
-        path.write_bytes(damage)
-        with pytest.raises(PurebenchError, match=r"tiny\.state\.pt: .*damaged file.*delete it to start anew"):
-            run(tmp_path)
-        assert path.read_bytes() == damage
-
-
-def test_a_training_is_not_continued_on_another_kind_of_device(tmp_path):
-    """The card states the device, and generators of other devices give other numbers."""
-    run(tmp_path, steps=3)
-    state = state_of(tmp_path)
-    elsewhere = {**json.loads(state["settings"]), "device": "cuda"}
-    torch.save({**state, "settings": json.dumps(elsewhere)}, tmp_path / "tiny.state.pt")
-    with pytest.raises(PurebenchError, match="with device cpu, but it began with device cuda; "):
-        run(tmp_path, steps=3)
 
 
 def test_non_finite_loss_stops_training_without_writing_weights(tmp_path):
