@@ -53,7 +53,7 @@ FAMILIES = {
     MLVGM: ("mlvgm-hvae", "mlvgm-nvae", "mlvgm-stylegan"),
     DIFFUSION: ("diffpure", "gdmp"),
     VAE: ("vae", "a-vae", "a-vae-released", "nd-vae", "nd-vae-released", "defense-vae", "puvae"),
-    TRAINED: ("trades", "pgd-at"),
+    TRAINED: ("trades", "pgd-at", "cifar10-fast-at"),
     "energy-based model": ("ebm-langevin",),
     "GAN": ("defense-gan",),
     "transform": (
