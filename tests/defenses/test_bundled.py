@@ -29,7 +29,7 @@ from purebench.defenses.training.quality import accuracy
 CPU = torch.device("cpu")
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 COMPETITORS = ("a-vae", "a-vae-released", "nd-vae", "nd-vae-released")
-CIFAR10 = ("resnet", "fast-at", "hvae", "nvae", "ddpm")
+CIFAR10 = ("resnet", "fast-at", "hvae", "nvae", "vae", "ddpm")
 WEIGHTS = sorted(BUNDLED.glob("*.safetensors"))
 
 

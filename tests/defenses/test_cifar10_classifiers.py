@@ -80,6 +80,16 @@ def test_the_figures_of_the_ddpm_in_the_docs_are_those_of_its_card() -> None:
     assert min(value.values()) >= 60
 
 
+def test_the_figures_of_the_vae_in_the_docs_are_those_of_its_card() -> None:
+    card = (BUNDLED / "cifar10-vae.md").read_text(encoding="utf-8")
+    (share,) = re.findall(r"^\| clean accuracy, posterior mean, 2,000 .+ \| ([\d.]+) \|$", card, re.MULTILINE)
+    (psnr,) = re.findall(r"^\| PSNR, posterior mean, .+ \| ([\d.]+) \|$", card, re.MULTILINE)
+    (minutes,) = re.findall(r"Cost: ([\d.]+) minutes", card)
+    told = f"{float(psnr):.1f} dB | {100 * float(share):.1f} % reconstructed (2,000 images) |"
+    assert f"| 3.7 M | {float(minutes):.0f} min | {told}" in DOCS.read_text(encoding="utf-8")
+    assert float(share) >= 0.6
+
+
 @pytest.mark.parametrize("name", ["cifar10-resnet", "cifar10-fast-at"])
 def test_the_figures_in_the_docs_are_those_of_the_cards(name: str) -> None:
     card = (BUNDLED / f"{name}.md").read_text(encoding="utf-8")
