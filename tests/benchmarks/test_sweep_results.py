@@ -1,4 +1,4 @@
-"""Tests that the committed sweep is that of its file, follows from its own numbers, and is shown in the docs."""
+"""Tests that the committed sweeps are those of their files, follow from their own numbers, and are shown in the docs."""
 
 from __future__ import annotations
 
@@ -19,19 +19,23 @@ from purebench.results.merge import header_of
 from purebench.statistics import interval, paired_difference
 
 ROOT = Path(__file__).resolve().parents[2]
-NAME = "sweep-fashion-families"
+RESULTS = ROOT / "benchmarks" / "results"
+BOARDS = sorted(path.stem.removeprefix("sweep-") for path in RESULTS.glob("sweep-*.json"))
 
 
-@pytest.fixture(scope="module")
-def outcome() -> SweepOutcome:
-    """The committed results, which are read only if each choice is that of the rule."""
-    return SweepOutcome.from_json((ROOT / "benchmarks" / "results" / f"{NAME}.json").read_text(encoding="utf-8"))
+@pytest.fixture(scope="module", params=BOARDS)
+def outcome(request: pytest.FixtureRequest) -> SweepOutcome:
+    """The committed results of a board, which are read only if each choice is that of the rule."""
+    return SweepOutcome.from_json((RESULTS / f"sweep-{request.param}.json").read_text(encoding="utf-8"))
+
+
+def test_there_are_sweeps() -> None:
+    assert "fashion-families" in BOARDS
 
 
 def test_it_has_the_board_and_the_strengths_of_the_file(outcome: SweepOutcome) -> None:
-    path = bundled()["fashion-families"]
+    path = bundled()[outcome.board]
     sweep = read_sweep(path.with_name("sweep.yaml"))
-
     sweep = sweep.only([one.name for one in outcome.families])
     assert outcome.settings == json.loads(json.dumps(header_of(sweep_board(load_board(path), sweep))))
     assert [(one.name, one.defense) for one in outcome.families] == [(one.name, one.text) for one in sweep.families]
@@ -67,5 +71,6 @@ def test_no_curve_over_the_radius_rises(outcome: SweepOutcome) -> None:
 def test_the_docs_show_its_table_and_picture(outcome: SweepOutcome) -> None:
     page = (ROOT / "docs" / "sweep.md").read_text(encoding="utf-8")
     assert markdown_table(outcome) in page
-    assert f"({NAME}.png)" in page
-    assert (ROOT / "docs" / f"{NAME}.png").read_bytes()[:4] == b"\x89PNG"
+    picture = f"sweep-{outcome.board}.png"
+    assert f"({picture})" in page
+    assert (ROOT / "docs" / picture).read_bytes()[:4] == b"\x89PNG"
