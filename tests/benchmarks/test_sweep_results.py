@@ -1,4 +1,4 @@
-"""Tests that the committed sweeps are those of their files, follow from their own numbers, and are shown in the docs."""
+"""Tests that committed sweeps are those of their files, follow from their own numbers, and are shown in the docs."""
 
 from __future__ import annotations
 
