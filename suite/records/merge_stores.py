@@ -93,13 +93,22 @@ def _write(sources: Sequence[Path], part: Path) -> dict[str, tuple[int, int]]:
 
 
 def _agree(one: Record, other: Record, first: store.Store, second: store.Store) -> bool:
-    """Return whether two records of a job, and their images, are equal except for the seconds."""
-    if replace(one, seconds={}) != replace(other, seconds={}):
+    """Return whether two records of a job, and their images, are equal except for the seconds and the commit.
+
+    The key of a job hashes the code that computes it, so that commits in which other files changed compute the same.
+    """
+    if _without_run(one) != _without_run(other):
         return False
     images = first.adversarial(one.key), second.adversarial(one.key)
     if images[0] is None or images[1] is None:
         return images[0] is images[1]
     return bool(np.array_equal(images[0], images[1]))
+
+
+def _without_run(record: Record) -> Record:
+    """Return the record without what may differ between two runs of the same job."""
+    provenance = {key: value for key, value in record.provenance.items() if key != "commit"}
+    return replace(record, seconds={}, provenance=provenance)
 
 
 @dataclass(frozen=True)

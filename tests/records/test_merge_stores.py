@@ -74,9 +74,20 @@ def test_a_store_can_take_in_others(tmp_path: Path) -> None:
         merge_stores([one, two], written(tmp_path / "c", []))
 
 
-@pytest.mark.parametrize("how", ["record", "images"])
+def test_equal_records_of_two_commits_of_the_same_code_are_joined(tmp_path: Path) -> None:
+    """The key of a job hashes its code, so that a commit of other files computes the same."""
+    first = record("plain", 0)
+    one = written(tmp_path / "a", [first])
+    two = written(tmp_path / "b", [replace(first, provenance={**first.provenance, "commit": "1"})])
+    assert merge_stores([one, two], tmp_path / "c") == {"small": (1, 4)}
+    assert contents(tmp_path / "c") == contents(one)
+
+
+@pytest.mark.parametrize("how", ["record", "provenance", "images"])
 def test_disagreeing_records_are_named_and_nothing_is_written(tmp_path: Path, how: str) -> None:
-    other = record("plain", 0, **({"notes": ["another"]} if how == "record" else {}))
+    same = record("plain", 0)
+    changed = {"record": {"notes": ["another"]}, "provenance": {"provenance": {**same.provenance, "device": "cuda"}}}
+    other = replace(same, **changed.get(how, {}))
     one = written(tmp_path / "a", [record("plain", 0)])
     two = written(tmp_path / "b", [other, record("noisy", 0)], images=0.25 if how == "images" else 0.5)
     with pytest.raises(PurebenchError, match="but 1 differ between the stores: clean on plain, block 0 of small"):

@@ -19,8 +19,8 @@ def merge(
 ) -> None:
     """Join stores that were written apart, such as those of shards, into one.
 
-    Equal jobs must have equal records in all stores, except for their times; otherwise nothing is written. The output
-    appears at once when it is complete, also if the command is killed, and the stores stay as they are.
+    Equal jobs must have equal records in all stores, except for their times and commits; otherwise nothing is written.
+    The output appears at once when it is complete, also if the command is killed, and the stores stay as they are.
 
     Example: purebench merge plan.*-of-8.sqlite -o all.sqlite
     """
